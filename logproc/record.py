@@ -1,0 +1,191 @@
+"""The contract between the two sides: the names, types and order of the fields of one access line, and its id.
+
+`serve` writes by it and `logproc` reads by it; so this module imports nothing but the standard library and msgspec.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import msgspec
+
+REQUEST: Final = "request"
+SERVER_STARTED: Final = "server_started"
+HEARTBEAT: Final = "heartbeat"
+SERVER_STOPPED: Final = "server_stopped"
+
+OUTCOMES: Final = (
+    "ok",
+    "empty",
+    "truncated",
+    "reasoning_only",
+    "stream_error",
+    "server_error",
+    "rejected",
+    "client_disconnect",
+)
+"""What really happened to a request; the table that decides is `serve/outcome.py`."""
+
+UNMATCHED: Final = "/__unmatched__"
+"""The `path` of a request that no route of the server took."""
+
+DAY_MS: Final = 86_400_000
+MAX_LINE: Final = 1 << 20
+"""A longer line (bytes, without its newline) is rejected as `too_long`."""
+
+
+class RequestRecord(msgspec.Struct, gc=False, frozen=True):
+    """One finished request. Times are milliseconds, None or UNSET is unknown; the fields stand in the log's own order.
+
+    `id` is missing here on purpose: an id of another's making may be of any type (see `line_id_time`).
+    """
+
+    time: str | None = None
+    event: str = REQUEST
+    method: str | None = None
+    path: str | None = None
+    status: int | None = None
+    prompt_tokens: int | None | msgspec.UnsetType = msgspec.UNSET
+    completion_tokens: int | None | msgspec.UnsetType = msgspec.UNSET
+    duration_ms: float | None = None
+    outcome: str | None = None
+    request_id: str | None = None
+    response_id: str | None = None
+    trace_id: str | None = None
+    model: str | None = None
+    operation: str | None = None
+    stream: bool | None = None
+    finish_reason: str | None = None
+    ttft_ms: float | None = None
+    stall_max_ms: float | None = None
+    queue_ms: float | None = None
+    prefill_ms: float | None = None
+    decode_ms: float | None = None
+    tpot_ms: float | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    preemptions: int | None = None
+    n: int | None = None
+    tool_calls: int | None = None
+    max_tokens: int | None = None
+    corrupted: bool | None = None
+    error_type: str | None = None
+    error_code: int | None = None
+    error_param: str | None = None
+    client: str | None = None
+    user_id: str | None = None
+    api_key_id: str | None = None
+    user_agent: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    service: str | None = None
+
+
+REQUEST_FIELDS: Final = ("time", "id", *(name for name in RequestRecord.__struct_fields__ if name != "time"))
+"""Every field of a request line in the order in which `serve` writes them (`event` is left out for requests)."""
+
+
+class EngineLoad(msgspec.Struct, frozen=True):
+    """One engine's load in a heartbeat; `kv_cache_usage` is a ratio, 0 to 1."""
+
+    engine: str | int
+    running: int | None = None
+    waiting: int | None = None
+    kv_cache_usage: float | None = None
+
+
+class GpuLoad(msgspec.Struct, frozen=True):
+    """One GPU in a heartbeat; what could not be read is None, never 0. `utilization` is a ratio, 0 to 1."""
+
+    gpu: str
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    utilization: float | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+
+
+class ServerRecord(msgspec.Struct, frozen=True):
+    """One server line: started, heartbeat or stopped. `startup_s` is seconds, `oldest_in_flight_ms` milliseconds."""
+
+    time: str
+    event: str
+    host: str | None = None
+    pid: int | None = None
+    service: str | None = None
+    version: str | None = None
+    model: str | None = None
+    startup_s: float | None = None
+    in_flight: int | None = None
+    oldest_in_flight_ms: float | None = None
+    lines_lost: int | None = None
+    engines: list[EngineLoad] | None = None
+    gpus: list[GpuLoad] | None = None
+    reason: str | None = None
+
+
+# --- what an endpoint does -------------------------------------------------------------------------------------------
+
+OPERATIONS: Final[dict[str, str]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/chat/completions/batch": "chat",
+    "/v1/responses": "chat",
+    "/v1/messages": "chat",
+    "/v1/completions": "text_completion",
+    "/inference/v1/generate": "text_completion",
+    "/v1/embeddings": "embeddings",
+    "/v2/embed": "embeddings",
+    "/pooling": "pooling",
+    "/classify": "classify",
+    "/score": "score",
+    "/v1/score": "score",
+    "/rerank": "rerank",
+    "/v1/rerank": "rerank",
+    "/v2/rerank": "rerank",
+    "/v1/audio/transcriptions": "transcription",
+    "/v1/audio/translations": "translation",
+    "/tokenize": "tokenize",
+    "/detokenize": "detokenize",
+    "/v1/messages/count_tokens": "count_tokens",
+}
+"""Route template → `operation` (OpenTelemetry GenAI names where there is one)."""
+
+GENERATION: Final = frozenset({"chat", "text_completion"})
+"""Operations that are expected to answer with text: only these can be `empty`."""
+
+
+def operation_of(path: str) -> str | None:
+    """The operation of a route template; None where it is not known."""
+    return OPERATIONS.get(path)
+
+
+# --- ids -------------------------------------------------------------------------------------------------------------
+
+
+def make_line_id(time_ms: int, tail: bytes) -> str:
+    """Base64url (22 characters) of 6 bytes of milliseconds since 1970 and 10 bytes of `tail`: sorts by time.
+
+    Raises:
+        ValueError: `tail` is not 10 bytes.
+    """
+    if len(tail) != 10:
+        raise ValueError(f"an id ends in 10 bytes, not {len(tail)}")
+    return base64.urlsafe_b64encode(time_ms.to_bytes(6, "big") + tail).rstrip(b"=").decode("ascii")
+
+
+def line_id_bytes(value: object, time_ms: int) -> bytes | None:
+    """The 16 bytes of a line's own `id`, if it is one of ours: 22 base64url characters, within a day of `time_ms`.
+
+    Any other value, of whatever type, is an unknown field, and gives None.
+    """
+    if not isinstance(value, str) or len(value) != 22 or not value.isascii():
+        return None
+    try:
+        raw = base64.b64decode(value + "==", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") != value:
+        return None  # spare bits set: another spelling of the same bytes
+    return raw if abs(int.from_bytes(raw[:6], "big") - time_ms) <= DAY_MS else None
