@@ -47,8 +47,8 @@ class RequestRecord(msgspec.Struct, gc=False, frozen=True):
     method: str | None = None
     path: str | None = None
     status: int | None = None
-    prompt_tokens: int | None | msgspec.UnsetType = msgspec.UNSET
-    completion_tokens: int | None | msgspec.UnsetType = msgspec.UNSET
+    prompt_tokens: int | msgspec.UnsetType | None = msgspec.UNSET
+    completion_tokens: int | msgspec.UnsetType | None = msgspec.UNSET
     duration_ms: float | None = None
     outcome: str | None = None
     request_id: str | None = None

@@ -1,0 +1,1 @@
+"""Growing files → blocks of whole lines: discover, identify, read, resume."""

@@ -1,0 +1,57 @@
+"""What tailing hands on: blocks of whole lines with the byte range they came from, and cursors to resume from.
+
+What lies past `tailing/` sees a source and offsets, and does not know that the source is a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A line longer than `record.MAX_LINE` that was passed over: where it began, its length, and its first 4 KiB."""
+
+    offset: int
+    length: int
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines of one source, in order: the bytes `start` to `end` of it, less the lines in `too_long`.
+
+    `data` is valid until the next block is asked for (it is a view of a reused buffer). Each line ends in a newline,
+    but for the last line of a finished file, which may lack it. `first_line` is the 16-byte digest of the source's
+    first complete line: with it and the offset the id of a line without one is made (`documents.derived_id`).
+    """
+
+    source: str
+    first_line: bytes
+    start: int
+    end: int
+    data: memoryview
+    too_long: tuple[TooLong, ...] = ()
+
+
+class Cursor(msgspec.Struct, kw_only=True):
+    """How far one file is durably done, and by what it will be known again: head, the bytes before `offset`, size.
+
+    `key` numbers the file within one state directory. `device` and `inode` are hints, the hashes are proof
+    (blake2b, 16 bytes): `head` over the first `head_len` ≤ 1024 bytes, `tail` over the last ≤ 4096 bytes before
+    `offset`. For a packed file all of them speak of the unpacked stream. `size` is what was there at the last look.
+    """
+
+    key: int
+    path: str
+    device: int
+    inode: int
+    offset: int
+    size: int
+    head: bytes = b""
+    head_len: int = 0
+    tail: bytes = b""
+    first_line: bytes = b""
+    finished: bool = False
