@@ -1,0 +1,195 @@
+"""The way of a line out of the event loop: a bounded queue, and a thread that renders and appends in batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from serve.log_file import LogFile
+
+DEFAULT_MAX_BYTES: Final = 256 << 20
+DEFAULT_KEEP: Final = 5
+QUEUE_LINES: Final = 10_000
+BATCH_LINES: Final = 500
+GATHER_S: Final = 0.02
+"""Between two batches: a line after a pause is written at once, a flood is written fifty times a second."""
+WARN_EVERY_S: Final = 60.0
+
+_LOG: Final = logging.getLogger("logproc.serve")
+
+
+class LogWriter:
+    """Writes access lines for one process. `put` never blocks and never raises: what cannot be written is counted.
+
+    Args:
+        path: the file, or `-` for stdout; another process's file of that name makes ours `NAME-1.EXT` and so on.
+        max_bytes: the file is rotated before it grows beyond this.
+        keep: rotated files that stay, one at least.
+        write: `os.write`, injected by tests.
+        clock: seconds, monotonic; spaces the warnings.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        keep: int = DEFAULT_KEEP,
+        write: Callable[[int, bytes], int] = os.write,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._file = LogFile(path, max_bytes=max_bytes, keep=keep, write=write)
+        self._render = _LineRenderer(None, [_encode], {})
+        self._clock = clock
+        self._warned_at: float | None = None
+        self._started = False
+        self._closed = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._queue: SimpleQueue[dict[str, object] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # of the counter alone
+        self._lost = 0
+
+    @property
+    def path(self) -> str:
+        """The file written to. Until the thread has taken its slot, the path as given."""
+        return self._file.path
+
+    @property
+    def lost(self) -> int:
+        """Lines that could not be kept since this process began."""
+        return self._lost
+
+    def start(self) -> None:
+        """Begin to write. Lines that were put before wait for it."""
+        if not self._started:
+            self._started = True
+            _RUNNING.add(self)
+            self._start_thread()
+
+    def put(self, fields: dict[str, object]) -> None:
+        """Queue one line; `fields` is the writer's from now on. A full queue or a closed writer counts it as lost."""
+        if self._closed or self._queue.qsize() >= QUEUE_LINES:
+            self._count_lost(1)
+            return
+        self._queue.put(fields)
+        if self._thread is None and self._started:  # a forked child: its parent's thread did not come with it
+            with suppress(RuntimeError):  # no thread to be had: the lines wait, and a full queue counts them
+                self._start_thread()
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what is queued, for at most `timeout_s` seconds, and stop. Safe to call twice."""
+        self._closed = True
+        self._queue.put(None)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_s)
+
+    # --- the writing thread -----------------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="logproc-log-writer", daemon=True)
+        thread.start()
+        self._thread = thread
+
+    def _run(self) -> None:
+        try:
+            self._file.open()
+        except Exception as error:
+            self._warn(f"cannot open {self._file.path}: {error}")
+        open_ended = True
+        while open_ended:
+            batch: list[dict[str, object]] = []
+            open_ended = self._gather(batch)
+            try:
+                self._write(batch)
+            except Exception as error:  # a defect of ours must not end the log
+                self._count_lost(len(batch))
+                self._warn(f"cannot write a batch: {error!r}")
+            if open_ended and len(batch) < BATCH_LINES:
+                time.sleep(GATHER_S)
+        self._file.close()
+
+    def _gather(self, batch: list[dict[str, object]]) -> bool:
+        """Wait for a line, and take what else is there. False: the writer was closed, this is the last batch."""
+        fields = self._queue.get()
+        with suppress(Empty):
+            while fields is not None:
+                batch.append(fields)
+                if len(batch) == BATCH_LINES:
+                    return True
+                fields = self._queue.get_nowait()
+            return False
+        return True
+
+    def _write(self, batch: list[dict[str, object]]) -> None:
+        lines: list[bytes] = []
+        for fields in batch:
+            try:
+                lines.append(self._render.line(fields))
+            except Exception as error:
+                self._count_lost(1)
+                self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
+        kept, error = self._file.append(lines)
+        if error is not None:
+            self._count_lost(len(lines) - kept)
+            self._warn(f"cannot write {self._file.path}: {error}")
+        elif self._file.cannot_rotate is not None:
+            self._warn(f"cannot rotate {self._file.path}: {self._file.cannot_rotate}")
+
+    def _count_lost(self, lines: int) -> None:
+        with self._lock:
+            self._lost += lines
+
+    def _warn(self, message: str) -> None:
+        now = self._clock()
+        if self._warned_at is None or now - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = now
+            _LOG.warning("access log: %s; %d lines lost so far", message, self._lost)
+
+    # --- fork -------------------------------------------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """In a forked child: let go of the parent's file, lines and counter; the first line takes a slot of its own."""
+        self._file.close()
+        self._reset()
+
+
+class _LineRenderer(structlog.BoundLoggerBase):
+    """structlog's processors over the fields of a line; the last one makes the bytes."""
+
+    def line(self, fields: dict[str, object]) -> bytes:
+        args: Any = self._process_event("line", None, fields)[0]
+        rendered: bytes = args[0]
+        return rendered
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def _encode(_logger: object, _method: str, fields: Any) -> bytes:
+    """The line: UTF-8 JSON in the order of the fields, and a newline. NaN and infinity become null."""
+    return _ENCODER.encode(fields) + b"\n"
+
+
+_RUNNING: Final[weakref.WeakSet[LogWriter]] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    for writer in list(_RUNNING):
+        writer._after_fork()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
