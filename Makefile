@@ -1,0 +1,42 @@
+# The two commands of the README (demo, test) and what CI runs besides (check). Needs Python >= 3.11, git and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := serve logproc tests benchmarks
+
+# The first interpreter that is new enough and can make virtual environments: python3, else the newest python3.x.
+ifndef PYTHON
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$python"; break; }; \
+	done)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/installed ## play an inference server with two incidents, and watch logproc see them (Ctrl-C ends it)
+	@$(BIN)/logproc demo
+
+test: $(VENV)/installed-dev ## run all tests; those whose server is not installed are skipped with the reason
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev ## ruff (lint and format) and mypy (strict)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/mypy
+
+clean: ## remove the virtual environment and caches; logs and databases stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find serve logproc tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is younger than pyproject.toml while the environment holds what pyproject.toml asks for.
+$(VENV)/installed $(VENV)/installed-dev: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "logproc needs Python 3.11 or newer with venv (on Debian: apt install python3-venv)." \
+		"Found: $$(python3 --version 2>&1). Name another one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (about half a minute) ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.$(if $(findstring dev,$@),[dev])'
+	@touch $@

@@ -1,0 +1,36 @@
+"""Fixtures and rules that all tests share: a real server that is missing skips a test, and fails it in CI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.services import install_vllm
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With CI=true a test that needs a real server may not be skipped: there the server must be installed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("service") and os.environ.get("CI") == "true":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nWith CI=true every service must be there."
+    return report
+
+
+@pytest.fixture(scope="session")
+def vllm_installed() -> None:
+    """Have vLLM with its tiny model installed, and this checkout of logproc beside it; else the test is skipped."""
+    reason = install_vllm.why_missing()
+    if reason is not None:
+        pytest.skip(reason)
+    install_vllm.install_checkout(CHECKOUT)
