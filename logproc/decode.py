@@ -1,0 +1,279 @@
+"""Blocks of bytes → records, and what could not be one, with its reason.
+
+A block is decoded at once; only when anything in it is odd is it read again line by line, which says what and where.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+import numpy as np
+
+from logproc.record import (
+    DAY_MS,
+    HEARTBEAT,
+    REQUEST,
+    SERVER_STARTED,
+    SERVER_STOPPED,
+    RequestRecord,
+    ServerRecord,
+)
+from logproc.tailing.block import Block
+
+REASONS: Final = (
+    "not_json",
+    "not_an_object",
+    "missing_field",
+    "wrong_type",
+    "invalid_utf8",
+    "too_long",
+    "nul_bytes",
+    "out_of_range",
+)
+SERVER_EVENTS: Final = frozenset({SERVER_STARTED, HEARTBEAT, SERVER_STOPPED})
+
+YEAR_2015_MS: Final = 1_420_070_400_000
+MOST_TOKENS: Final = 1 << 53
+LONGEST_MS: Final = 1e12  # 31 years: keeps sums of microseconds inside 64 bits
+
+COUNTS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "preemptions",
+    "n",
+    "tool_calls",
+    "max_tokens",
+)
+DURATIONS: Final = (
+    "duration_ms",
+    "ttft_ms",
+    "stall_max_ms",
+    "queue_ms",
+    "prefill_ms",
+    "decode_ms",
+    "tpot_ms",
+)
+
+_LF, _OPEN, _CLOSE = 0x0A, 0x7B, 0x7D
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00Z")
+_MILLISECOND: Final = datetime.fromisoformat("1970-01-01T00:00:00.001Z") - _EPOCH
+
+_Record = TypeVar("_Record")
+_requests: Final = msgspec.json.Decoder(RequestRecord)
+_servers: Final = msgspec.json.Decoder(ServerRecord)
+_objects: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Rejection(NamedTuple):
+    """One line that is no record. `offset` and `length` (bytes, without the newline) say where it stands."""
+
+    offset: int
+    length: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+class Line(NamedTuple):
+    """One good line: where it began, its bytes without the newline, its record, and its time (ms since 1970)."""
+
+    offset: int
+    raw: bytes
+    record: RequestRecord | ServerRecord
+    time_ms: int
+
+
+class LineError(Exception):
+    """Why one line is no record; `detail` never quotes the line."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class OddBlockError(Exception):
+    """Something in this block is not as it should be: read it line by line."""
+
+
+def records(data: memoryview) -> tuple[list[RequestRecord], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Decode a block at once: its records, and where each of its lines ends (index of the newline).
+
+    Fields are typed but not yet checked for range; server lines are in it as request records with their `event`.
+
+    Raises:
+        OddBlockError: not every line of the block is one object, in ASCII or good UTF-8.
+    """
+    octets = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(octets == _LF)
+    # A record per line, none across a line's end: every line begins with { and ends with }.
+    if not len(ends) or ends[-1] != len(octets) - 1 or octets[0] != _OPEN:
+        raise OddBlockError("framing")
+    if (octets[ends - 1] != _CLOSE).any() or (octets[ends[:-1] + 1] != _OPEN).any():
+        raise OddBlockError("framing")
+    if octets.max() > 0x7F:
+        try:
+            str(data, "utf-8")
+        except UnicodeDecodeError as error:
+            raise OddBlockError("utf-8") from error
+    try:
+        rows = _requests.decode_lines(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise OddBlockError("json") from error
+    if len(rows) != len(ends):
+        raise OddBlockError("framing")
+    return rows, ends
+
+
+def lines(block: Block, now_ms: int) -> tuple[list[Line], list[Rejection]]:
+    """Read a block line by line: the good ones, and the others with their reasons, each in order of offset.
+
+    `now_ms` is the wall clock: a time more than a day ahead of it is out of range.
+    """
+    good: list[Line] = []
+    bad = [
+        Rejection(each.offset, each.length, "too_long", f"the line is {each.length} bytes long", each.head)
+        for each in block.too_long
+    ]
+    for offset, raw in _split(block):
+        try:
+            record, time_ms = _read(raw, now_ms)
+        except LineError as error:
+            bad.append(Rejection(offset, len(raw), error.reason, error.detail, raw))
+        else:
+            good.append(Line(offset, raw, record, time_ms))
+    if block.too_long:
+        bad.sort()
+    return good, bad
+
+
+def line(raw: bytes, now_ms: int) -> RequestRecord | ServerRecord:
+    """One line that stands in a block thought to be good.
+
+    Raises:
+        OddBlockError: it is not.
+    """
+    try:
+        return _read(raw, now_ms)[0]
+    except LineError as error:
+        raise OddBlockError(error.reason) from error
+
+
+def _split(block: Block) -> Iterator[tuple[int, bytes]]:
+    """Each line of a block that is not blank, with its offset in the source; a `\\r` before the newline is dropped."""
+    skipped = sorted(block.too_long, key=lambda each: each.offset)
+    offset = block.start
+    for part in bytes(block.data).split(b"\n"):
+        while skipped and skipped[0].offset == offset:
+            offset += skipped.pop(0).length + 1
+        raw = part[:-1] if part.endswith(b"\r") else part
+        if raw.strip(b" \t\r"):
+            yield offset, raw
+        offset += len(part) + 1
+
+
+def _read(raw: bytes, now_ms: int) -> tuple[RequestRecord | ServerRecord, int]:
+    if b"\0" in raw:
+        raise LineError("nul_bytes", f"{raw.count(0)} NUL bytes")
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LineError("invalid_utf8", f"byte {error.start}") from None
+    record = _typed(raw, _requests)
+    if record.event == REQUEST:
+        _check_request(record, raw)
+    elif record.event in SERVER_EVENTS:
+        server = _typed(raw, _servers)
+        _check_server(server)
+        return server, time_ms(server.time, now_ms)
+    return record, time_ms(record.time, now_ms)
+
+
+def _typed(raw: bytes, decoder: msgspec.json.Decoder[_Record]) -> _Record:
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        problem = str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        problem = str(error)
+    return _explain(raw, problem)
+
+
+def _explain(raw: bytes, problem: str) -> NoReturn:
+    """Raise the reason why a line was not decoded. Never quotes the line."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise LineError("not_json", problem) from None
+    if not isinstance(value, dict):
+        raise LineError("not_an_object", f"a JSON {type(value).__name__}")
+    for name, each in value.items():
+        if isinstance(each, float) and not math.isfinite(each):
+            raise LineError("out_of_range", f"`{name[:64]}` is not a finite number")
+    if "out of range" in problem:
+        raise LineError("out_of_range", problem)
+    if problem.startswith("Object missing required field"):
+        raise LineError("missing_field", problem)
+    if problem.startswith("Expected"):
+        raise LineError("wrong_type", problem)
+    raise LineError("not_json", problem)
+
+
+def _check_request(record: RequestRecord, raw: bytes) -> None:
+    for name in ("time", "method", "path", "status", "prompt_tokens", "completion_tokens", "duration_ms"):
+        value = getattr(record, name)
+        if value is msgspec.UNSET or (value is None and name not in {"prompt_tokens", "completion_tokens"}):
+            if name in _objects.decode(raw):
+                raise LineError("wrong_type", f"`{name}` is null")
+            raise LineError("missing_field", f"`{name}` is missing")
+    assert record.status is not None
+    if not 100 <= record.status <= 599:
+        raise LineError("out_of_range", "`status` is not between 100 and 599")
+    for name in COUNTS:
+        value = getattr(record, name)
+        if isinstance(value, int) and not 0 <= value <= MOST_TOKENS:
+            raise LineError("out_of_range", f"`{name}` is negative or too large")
+    for name in DURATIONS:
+        value = getattr(record, name)
+        if value is not None and not 0 <= value <= LONGEST_MS:
+            raise LineError("out_of_range", f"`{name}` is negative or too large")
+
+
+def _check_server(record: ServerRecord) -> None:
+    numbers: list[tuple[str, float | None]] = [
+        (name, getattr(record, name)) for name in ("startup_s", "in_flight", "oldest_in_flight_ms", "lines_lost")
+    ]
+    for engine in record.engines or ():
+        numbers += [("engines", value) for value in (engine.running, engine.waiting, engine.kv_cache_usage)]
+    for gpu in record.gpus or ():
+        numbers += [("gpus", value) for value in (gpu.memory_used_bytes, gpu.memory_total_bytes, gpu.utilization)]
+        numbers += [("gpus", gpu.power_w)]
+    for name, value in numbers:
+        if value is not None and not 0 <= value <= MOST_TOKENS:
+            raise LineError("out_of_range", f"`{name}` is negative or too large")
+
+
+def time_ms(text: str | None, now_ms: int) -> int:
+    """An RFC 3339 time → milliseconds since 1970 (further digits are cut off)."""
+    if text is None:
+        raise LineError("missing_field", "`time` is missing")
+    try:
+        when = datetime.fromisoformat(text.replace(":60", ":59") if ":60" in text else text)
+    except ValueError:
+        raise LineError("wrong_type", "`time` is no RFC 3339 time") from None
+    if when.tzinfo is None or len(text) < 20:
+        raise LineError("wrong_type", "`time` has no time zone")
+    try:
+        moment = int((when - _EPOCH) // _MILLISECOND)
+    except OverflowError:
+        raise LineError("out_of_range", "`time` is before 2015 or more than a day ahead") from None
+    if not YEAR_2015_MS <= moment <= now_ms + DAY_MS:
+        raise LineError("out_of_range", "`time` is before 2015 or more than a day ahead")
+    return moment

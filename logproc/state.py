@@ -1,0 +1,129 @@
+"""A consumer's own database: one SQLite file, one writer, refused with a clear message when it is not ours."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from logproc.tailing.block import Cursor
+
+APPLICATION_ID: Final = 0x6C6F6770  # "logp"
+
+CURSORS: Final = "CREATE TABLE IF NOT EXISTS cursors (key INTEGER PRIMARY KEY, cursor BLOB NOT NULL) STRICT;"
+"""Every consumer's database has this table; it is written in the same transaction as what the consumer made."""
+
+
+class StateLockedError(Exception):
+    """Another process writes this database."""
+
+
+class StateBrokenError(Exception):
+    """The file is no database of ours, or cannot be read."""
+
+
+class Database:
+    """A SQLite file in WAL mode that only this process writes; `name` and `version` say what it holds.
+
+    Raises:
+        StateLockedError: another process holds it; the message names its pid.
+        StateBrokenError: the file is damaged, foreign, or of a newer version; it is never replaced silently.
+    """
+
+    def __init__(self, path: Path, *, name: str, version: int, schema: str) -> None:
+        self.path = path
+        self.name = name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise StateBrokenError(f"cannot open {path}: {error.strerror}. Check `state` in the settings.") from error
+        self._take_lock()
+        try:
+            self.connection = self._open(version, schema)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._lock)
+            raise StateLockedError(
+                f"{self.path} is in use by process {holder}. Stop it, or give this one another `state` directory."
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _open(self, version: int, schema: str) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            if tables and application != APPLICATION_ID:
+                raise StateBrokenError(f"{self.path} is no state file of logproc. {self._way_out()}")
+            if found > version:
+                raise StateBrokenError(
+                    f"{self.path} was written by a newer logproc (version {found}, this one knows {version}). "
+                    f"Install that version again. {self._way_out()}"
+                )
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(schema + CURSORS)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={version}")
+            return connection
+        except sqlite3.DatabaseError as error:
+            raise StateBrokenError(f"{self.path} cannot be read: {error}. {self._way_out()}") from error
+
+    def _way_out(self) -> str:
+        return f"To begin anew, move it away: mv {self.path} {self.path}.old (counters then start at 0)."
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything or nothing."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.connection
+            self.connection.execute("COMMIT")
+        except BaseException:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the file and let another process have it."""
+        self.connection.close()
+        os.close(self._lock)
+
+
+def open_reader(path: Path) -> sqlite3.Connection | None:
+    """A read-only connection to a consumer's database, from any thread or process; None when there is no such file."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
+    connection.execute("PRAGMA query_only=1")
+    return connection
+
+
+def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor]) -> None:
+    """Write cursors inside the caller's transaction."""
+    connection.executemany(
+        "INSERT INTO cursors (key, cursor) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET cursor = excluded.cursor",
+        [(cursor.key, msgspec.msgpack.encode(cursor)) for cursor in cursors],
+    )
+
+
+def load_cursors(connection: sqlite3.Connection) -> list[Cursor]:
+    """Every cursor of this database, by key."""
+    rows = connection.execute("SELECT cursor FROM cursors ORDER BY key")
+    return [msgspec.msgpack.decode(blob, type=Cursor) for (blob,) in rows]
