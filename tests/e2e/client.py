@@ -48,13 +48,13 @@ class Answer:
         return b"".join(piece for _, piece in self.chunks)
 
 
-async def send(port: int, request: Request) -> Answer:
-    """Send `request` to 127.0.0.1 and read its answer, or leave as it says.
+async def send(port: int, request: Request, answer: Answer | None = None) -> Answer:
+    """Send `request` to 127.0.0.1 and read its answer, or leave as it says. A given `answer` fills up as it comes.
 
     Raises:
         TimeoutError: no end of the answer within ANSWER_LIMIT_S.
     """
-    answer = Answer()
+    answer = answer or Answer()
     start = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
