@@ -38,8 +38,9 @@ REASONS: Final = (
 SERVER_EVENTS: Final = frozenset({SERVER_STARTED, HEARTBEAT, SERVER_STOPPED})
 
 YEAR_2015_MS: Final = 1_420_070_400_000
-MOST_TOKENS: Final = 1 << 53
-LONGEST_MS: Final = 1e12  # 31 years: keeps sums of microseconds inside 64 bits
+MOST_TOKENS: Final = 1 << 36  # and the longest time: more is nonsense, and sums stay exact
+LONGEST_MS: Final = 1e10
+MOST_BYTES: Final = 1 << 53
 
 COUNTS: Final = (
     "prompt_tokens",
@@ -256,7 +257,7 @@ def _check_server(record: ServerRecord) -> None:
         numbers += [("gpus", value) for value in (gpu.memory_used_bytes, gpu.memory_total_bytes, gpu.utilization)]
         numbers += [("gpus", gpu.power_w)]
     for name, value in numbers:
-        if value is not None and not 0 <= value <= MOST_TOKENS:
+        if value is not None and not 0 <= value <= MOST_BYTES:
             raise LineError("out_of_range", f"`{name}` is negative or too large")
 
 

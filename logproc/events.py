@@ -43,7 +43,10 @@ def outcome_of(status: int, finish_reason: str | None, outcome: str | None) -> s
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What all requests of one kind share. `empty_twin` is the number of the same kind with the outcome `empty`."""
+    """What all requests of one kind share; `stream` is False only where the line says so.
+
+    `empty_twin` is the number of the same kind with the outcome `empty`, for lines that do not say theirs.
+    """
 
     model: str
     operation: str
@@ -82,7 +85,7 @@ class Kinds(dict[_Key, int]):
             status,
             outcome_of(status, finish_reason, outcome),
             finish_reason and finish_reason[:LABEL_LENGTH],
-            bool(stream),
+            stream is not False,
         )
         if outcome not in OUTCOMES and kind.outcome == "ok" and kind.operation in GENERATION and 200 <= status < 300:
             # The line does not say its outcome: no token at all means `empty` (see `columns`).

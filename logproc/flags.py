@@ -63,12 +63,12 @@ class Flagger:
         """The flags of each request by name."""
         return [_NAMES[bits] for bits in self.bits(events, kinds).tolist()]
 
+    def forget(self) -> None:
+        """The kinds will be numbered anew."""
+        self._bounds, self._outcomes = self._bounds[:0], self._outcomes[:0]
+
     def _learn(self, kinds: Kinds) -> None:
-        known = len(self._bounds)
-        if known > len(kinds.list):  # the kinds were numbered anew
-            known = 0
-            self._bounds, self._outcomes = self._bounds[:0], self._outcomes[:0]
-        new = kinds.list[known:]
+        new = kinds.list[len(self._bounds) :]
         if new:
             rows = np.array([self._bounds_of(kind) for kind in new])
             self._bounds = np.concatenate([self._bounds, rows])

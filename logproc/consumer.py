@@ -1,0 +1,156 @@
+"""What a consumer is, and the one loop that feeds each of them: look, read, take, commit; at its own pace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from logproc.tailing.block import Block, Cursor
+from logproc.tailing.follower import Follower
+from logproc.tailing.wake import Waker
+
+log = structlog.get_logger("logproc.consumer")
+
+RETRY_S = 1.0
+LOOK_S = 1.0
+IDLE_S = 1.0
+
+
+class PausedError(Exception):
+    """The consumer cannot go on just now (store down, disk full): the same step is tried again."""
+
+
+class Consumer(Protocol):
+    """Reads at its own pace with its own cursors, and owns one database that only it writes."""
+
+    @property
+    def name(self) -> str:
+        """As in the label `consumer`."""
+
+    @property
+    def commit_every_s(self) -> float:
+        """At least this often while there is something to commit; at once when caught up."""
+
+    def take(self, block: Block) -> None:
+        """Work on a block; its data is valid until this returns. May raise PausedError: it is then called again."""
+
+    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int]) -> None:
+        """Make everything taken durable together with the cursors. May raise PausedError: it is then called again."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+@dataclass
+class Progress:
+    """Where a consumer stands, for others to read: written by its loop alone."""
+
+    lag_bytes: int = 0
+    waiting_since: float | None = None
+    """time.monotonic() since when the oldest byte not yet committed has waited; None when there is none."""
+    has_caught_up: bool = False
+    problem: str | None = None
+    """Why it cannot go on just now."""
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest byte not yet committed has waited; 0 when there is none."""
+        since = self.waiting_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+
+
+class Feeder:
+    """Feeds one consumer from one follower until it is told to stop, or once to the end."""
+
+    def __init__(self, consumer: Consumer, follower: Follower, waker: Waker, *, once: bool = False) -> None:
+        self.consumer = consumer
+        self.progress = Progress()
+        self._follower = follower
+        self._waker = waker
+        self._once = once
+        self._stop = threading.Event()
+        self._give_up_at: float | None = None
+        self._last_commit = time.monotonic()
+        self._last_look = 0.0
+
+    def stop(self, patience_s: float = 10.0) -> None:
+        """Finish the block in hand, commit, and return from `run`; a dead store is waited for `patience_s` at most."""
+        self._give_up_at = time.monotonic() + patience_s
+        self._stop.set()
+        self._waker.wake()
+
+    def run(self) -> None:
+        """The loop. Returns when stopped, or with `once` when everything that was there is committed."""
+        try:
+            self._look()
+            self._commit()  # on the very first start: where each file begins, before a byte is read
+            while not self._stop.is_set():
+                block = self._follower.read()
+                if block is not None:
+                    self._try(lambda block=block: self.consumer.take(block))
+                    if time.monotonic() - self._last_commit >= self.consumer.commit_every_s:
+                        self._commit()
+                    if time.monotonic() - self._last_look >= LOOK_S:
+                        self._look()
+                    continue
+                self._commit()
+                self._look()
+                if self._follower.caught_up:
+                    self.progress.has_caught_up = True
+                    if self._once:
+                        break
+                    self._waker.wait(IDLE_S)
+                    self._look()
+            self._commit()
+        except _GivenUpError:
+            log.warning("stopped before the store came back; the next start goes on there", consumer=self.consumer.name)
+        finally:
+            self._follower.close()
+
+    def _look(self) -> None:
+        self._follower.look()
+        self._last_look = time.monotonic()
+        self._note_lag()
+
+    def _note_lag(self) -> None:
+        lag_bytes, seconds = self._follower.lag()
+        self.progress.lag_bytes = lag_bytes
+        self.progress.waiting_since = time.monotonic() - seconds if lag_bytes else None
+
+    def _commit(self) -> None:
+        cursors, events = self._follower.changed(), dict(self._follower.events)
+        if cursors or events:
+            for name, size in self._follower.lost:
+                log.warning("a file was gone before it was read", file=name, bytes=size, consumer=self.consumer.name)
+            self._try(lambda: self.consumer.commit(cursors, events))
+            self._follower.settled()
+        self._last_commit = time.monotonic()
+        self._note_lag()
+
+    def _try(self, step: object) -> None:
+        """Do a step; while it cannot be done say so once, and try again until it can, or until we are to stop."""
+        assert callable(step)
+        while True:
+            try:
+                step()
+            except PausedError as error:
+                if self.progress.problem != str(error):
+                    log.error("paused", consumer=self.consumer.name, problem=str(error))  # noqa: TRY400 - known, no trace
+                self.progress.problem = str(error)
+            else:
+                if self.progress.problem is not None:
+                    log.info("goes on", consumer=self.consumer.name)
+                self.progress.problem = None
+                return
+            if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+                raise _GivenUpError
+            time.sleep(RETRY_S) if not self._stop.is_set() else time.sleep(RETRY_S / 5)
+
+
+class _GivenUpError(Exception):
+    """Told to stop while the store was down."""

@@ -1,0 +1,1 @@
+"""Columns → counters and histograms, committed with the cursor, published after the commit."""

@@ -1,0 +1,121 @@
+"""Committed rows → the text that Prometheus scrapes, in its text and in the OpenMetrics format.
+
+Written for thousands of histogram rows: the part of each line before its value is made once and kept. The output is
+tested equal to that of `prometheus_client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from prometheus_client.utils import floatToGoString
+
+from logproc.measure.catalog import Metric
+from logproc.measure.table import Cells
+
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A metric whose samples are made at the scrape: gauges, and counters that another consumer keeps."""
+
+    name: str
+    help: str
+    samples: Sequence[tuple[Mapping[str, str], float]]
+    type: str = "gauge"
+
+
+@dataclass
+class _Prefixes:
+    """The lines of one metric up to their values, a list for each row."""
+
+    rows: list[list[str]] = field(default_factory=list)
+
+
+class Exposition:
+    """Renders the metrics of one process; keeps what can be kept between scrapes."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._kept: dict[str, _Prefixes] = {}
+
+    def render(
+        self,
+        tables: Iterable[tuple[Metric, Sequence[tuple[str, ...]], Cells]],
+        gauges: Iterable[Gauge],
+        *,
+        openmetrics: bool = False,
+    ) -> str:
+        """The page: every table's rows, then the gauges (their names are given in full)."""
+        parts: list[str] = []
+        for metric, labels, cells in tables:
+            name = metric.name if metric.is_own else f"{self._namespace}_{metric.name}"
+            if metric.edges:
+                parts += _header(name, "histogram", metric.help)
+                self._histogram(parts, name, metric, labels, cells)
+            else:
+                parts += _header(name, "counter", metric.help, openmetrics=openmetrics)
+                self._counter(parts, name, metric, labels, cells)
+        for gauge in gauges:
+            parts += _header(gauge.name, gauge.type, gauge.help, openmetrics=openmetrics)
+            full = f"{gauge.name}_total" if gauge.type == "counter" else gauge.name
+            parts += [f"{full}{_braces(labels)} {_number(value)}\n" for labels, value in gauge.samples]
+        if openmetrics:
+            parts.append("# EOF\n")
+        return "".join(parts)
+
+    def _counter(
+        self, parts: list[str], name: str, metric: Metric, labels: Sequence[tuple[str, ...]], cells: Cells
+    ) -> None:
+        kept = self._kept.setdefault(name, _Prefixes()).rows
+        for row in labels[len(kept) :]:
+            kept.append([f"{name}_total{_braces(dict(zip(metric.labels, row, strict=True)))} "])
+        for prefix, value in zip(kept, cells[:, 0].tolist(), strict=False):
+            parts += (prefix[0], _whole(value), "\n")
+
+    def _histogram(
+        self, parts: list[str], name: str, metric: Metric, labels: Sequence[tuple[str, ...]], cells: Cells
+    ) -> None:
+        kept = self._kept.setdefault(name, _Prefixes()).rows
+        bounds = [*(_number(edge) for edge in metric.edges), "+Inf"]
+        for row in labels[len(kept) :]:
+            pairs = dict(zip(metric.labels, row, strict=True))
+            kept.append(
+                [f"{name}_bucket{_braces(pairs | {'le': bound})} " for bound in bounds]
+                + [f"{name}_count{_braces(pairs)} ", f"{name}_sum{_braces(pairs)} "]
+            )
+        counts = np.cumsum(cells[:, :-1], axis=1).tolist()
+        for prefix, row_counts, microseconds in zip(kept, counts, cells[:, -1].tolist(), strict=False):
+            for start, value in zip(prefix, row_counts, strict=False):
+                parts += (start, _whole(value), "\n")
+            parts += (prefix[-2], _whole(row_counts[-1]), "\n")
+            parts += (prefix[-1], _number(microseconds / 1e6), "\n")
+
+
+def _header(name: str, kind: str, text: str, *, openmetrics: bool = False) -> list[str]:
+    full = f"{name}_total" if kind == "counter" and not openmetrics else name
+    return [f"# HELP {full} {text}\n", f"# TYPE {full} {kind}\n"]
+
+
+def _braces(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{key}="{_escape(value)}"' for key, value in sorted(labels.items())) + "}"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _whole(value: int) -> str:
+    return f"{value}.0" if value < 1_000_000 else _number(value)
+
+
+def _number(value: float) -> str:
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return text

@@ -1,0 +1,128 @@
+"""`measure.db`: the numbers of all tables and the cursors, saved together and loaded again."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import structlog
+
+from logproc.measure.servers import Server, Servers
+from logproc.measure.table import Table
+from logproc.measure.totals import Totals
+from logproc.state import Database, load_cursors, save_cursors
+from logproc.tailing.block import Cursor
+
+log = structlog.get_logger("logproc.measure")
+
+VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS metrics (name TEXT PRIMARY KEY, edges TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS series (
+    metric TEXT NOT NULL, row INTEGER NOT NULL, labels TEXT NOT NULL, cells BLOB NOT NULL, PRIMARY KEY (metric, row)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS servers (host TEXT, pid TEXT, server BLOB NOT NULL, PRIMARY KEY (host, pid))
+STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+_PUT_SERIES: Final = (
+    "INSERT INTO series (metric, row, labels, cells) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (metric, row) DO UPDATE SET cells = excluded.cells"
+)
+_PUT_FACT: Final = (
+    "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+_PUT_SERVER: Final = (
+    "INSERT INTO servers (host, pid, server) VALUES (?, ?, ?) "
+    "ON CONFLICT (host, pid) DO UPDATE SET server = excluded.server"
+)
+
+
+class Journal:
+    """The database of `measure`.
+
+    Raises:
+        StateLockedError, StateBrokenError: see `state.Database`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, name="measure", version=VERSION, schema=SCHEMA)
+        self._connection = self._database.connection
+
+    def load(self, totals: Totals, servers: Servers) -> None:
+        """Fill the totals with what was committed. A histogram whose edges changed starts anew, and that is said."""
+        stored_edges = dict(self._connection.execute("SELECT name, edges FROM metrics"))
+        for name, table in totals.tables.items():
+            edges = json.dumps(table.metric.edges)
+            if name in stored_edges and stored_edges[name] != edges:
+                log.warning("the bucket edges were changed: this histogram starts anew", metric=name)
+                self._connection.execute("DELETE FROM series WHERE metric = ?", (name,))
+            self._connection.execute("INSERT OR REPLACE INTO metrics (name, edges) VALUES (?, ?)", (name, edges))
+            self._load_table(table)
+        facts = dict(self._connection.execute("SELECT name, value FROM facts"))
+        for name, bins in (("duration_bins", totals.duration_bins), ("ttft_bins", totals.ttft_bins)):
+            if name in facts:
+                bins[:] = np.frombuffer(facts[name], np.int64)
+        if "longest_ms" in facts:
+            totals.longest_ms = json.loads(facts["longest_ms"])
+        for host, pid, blob in self._connection.execute("SELECT host, pid, server FROM servers"):
+            servers.all[host, pid] = msgspec.msgpack.decode(blob, type=Server)
+
+    def _load_table(self, table: Table) -> None:
+        query = "SELECT row, labels, cells FROM series WHERE metric = ? ORDER BY row"
+        for row, labels, cells in self._connection.execute(query, (table.metric.name,)):
+            place = table.admit(tuple(json.loads(labels)))
+            assert place == row, "rows are stored without gaps"
+            table.cells[row] = np.frombuffer(cells, np.int64)
+        table.stored()
+
+    def cursors(self) -> list[Cursor]:
+        """How far every file is done."""
+        return load_cursors(self._connection)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever committed here: the very first start of this state directory."""
+        return "started" not in dict(self._connection.execute("SELECT name, value FROM facts WHERE name = 'started'"))
+
+    @property
+    def rejected_length(self) -> int:
+        """The committed length of `rejected/measure.jsonl`, bytes."""
+        row = self._connection.execute("SELECT value FROM facts WHERE name = 'rejected_length'").fetchone()
+        return int(row[0]) if row else 0
+
+    def save(self, totals: Totals, servers: Servers, cursors: Iterable[Cursor], rejected_length: int) -> None:
+        """Everything that changed, and the cursors, in one transaction. Raises sqlite3.Error: then nothing is saved."""
+        with self._database.transaction() as connection:
+            for name, table in totals.tables.items():
+                rows = table.dirty()
+                if rows:
+                    connection.executemany(
+                        _PUT_SERIES,
+                        [(name, row, json.dumps(table.labels[row]), table.cells[row].tobytes()) for row in rows],
+                    )
+            self._save_facts(connection, totals, rejected_length)
+            connection.executemany(
+                _PUT_SERVER,
+                [(*key, msgspec.msgpack.encode(servers.all[key])) for key in servers.dirty & set(servers.all)],
+            )
+            save_cursors(connection, cursors)
+
+    def _save_facts(self, connection: sqlite3.Connection, totals: Totals, rejected_length: int) -> None:
+        facts = [
+            ("started", b"1"),
+            ("rejected_length", str(rejected_length).encode()),
+            ("duration_bins", totals.duration_bins.tobytes()),
+            ("ttft_bins", totals.ttft_bins.tobytes()),
+            ("longest_ms", json.dumps(totals.longest_ms).encode()),
+        ]
+        connection.executemany(_PUT_FACT, facts)
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._database.close()

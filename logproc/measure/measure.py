@@ -1,0 +1,148 @@
+"""The consumer `measure`: blocks → counters, histograms and flags, committed with the cursor, then published."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from logproc.batch import read
+from logproc.consumer import PausedError
+from logproc.decode import REASONS
+from logproc.flags import FLAGS
+from logproc.measure.journal import Journal
+from logproc.measure.rejected import RejectedFile
+from logproc.measure.servers import Sample, Servers
+from logproc.measure.sketch import Bins
+from logproc.measure.table import Cells
+from logproc.measure.totals import Totals
+from logproc.settings import Settings
+from logproc.tailing.block import Block, Cursor
+
+FILE_EVENTS: Final = ("opened", "rotated", "truncated", "rewritten", "finished", "lost")
+
+
+def now_ms() -> int:
+    """The wall clock, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def tally(
+    totals: Totals, servers: Servers, block: Block, clock: Callable[[], int], rejected: RejectedFile | None
+) -> None:
+    """Add everything one block says to the totals: the same in `run` and in `replay`."""
+    now = clock()
+    batch = read(block, totals.kinds, now)
+    if batch.events is not None:
+        totals.add(batch.events)
+    tables = totals.tables
+    for record in batch.servers:
+        servers.take(record, now, tables["server_starts"], tables["lines_lost"])
+    lines = tables["logproc_lines"]
+    lines.increase(("measure", "ok"), batch.lines)
+    tables["logproc_bytes"].increase(("measure",), block.end - block.start)
+    if batch.rejected:
+        lines.increase(("measure", "rejected"), len(batch.rejected))
+        for each in batch.rejected:
+            tables["logproc_lines_rejected"].increase((each.reason,))
+        if rejected is not None:
+            rejected.add(block.source, batch.rejected, now)
+
+
+def declare(totals: Totals) -> None:
+    """Set the counters that have few label sets to 0, so that `increase()` sees their first event."""
+    tables = totals.tables
+    for result in ("ok", "rejected", "unrelated"):
+        tables["logproc_lines"].increase(("measure", result), 0)
+    for reason in REASONS:
+        tables["logproc_lines_rejected"].increase((reason,), 0)
+    for event in FILE_EVENTS:
+        tables["logproc_file_events"].increase((event,), 0)
+
+
+class Measure:
+    """Owns `measure.db` and `rejected/measure.jsonl` in the state directory."""
+
+    name = "measure"
+    commit_every_s = 0.1
+
+    def __init__(self, settings: Settings, state: Path, clock: Callable[[], int] = now_ms) -> None:
+        self._journal = Journal(state / "measure.db")
+        self._totals = Totals(settings)
+        self._servers = Servers()
+        self._journal.load(self._totals, self._servers)
+        declare(self._totals)
+        self._rejected = RejectedFile(state / "rejected" / "measure.jsonl", self._journal.rejected_length)
+        self._clock = clock
+        self._published = threading.Lock()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this is the very first start of the state directory."""
+        return self._journal.is_new
+
+    def cursors(self) -> list[Cursor]:
+        """Where to go on."""
+        return self._journal.cursors()
+
+    def take(self, block: Block) -> None:
+        """Count one block."""
+        tally(self._totals, self._servers, block, self._clock, self._rejected)
+
+    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int]) -> None:
+        """One transaction for the numbers and the cursors; only then are the numbers shown.
+
+        Raises:
+            PausedError: the disk is full or the file cannot be written; nothing was committed.
+        """
+        self._totals.fold()
+        for event, count in events.items():
+            self._totals.tables["logproc_file_events"].increase((event,), count)
+        try:
+            length = self._rejected.write()
+            self._journal.save(self._totals, self._servers, cursors, length)
+            self._rejected.committed()
+            if self._rejected.is_full:
+                self._rejected.rotate()
+                self._journal.save(self._totals, self._servers, (), 0)
+        except (OSError, sqlite3.Error) as error:
+            for event, count in events.items():  # the same call comes again
+                self._totals.tables["logproc_file_events"].increase((event,), -count)
+            raise PausedError(f"cannot write the state in {self._rejected.path.parent.parent}: {error}") from error
+        self._servers.dirty.clear()
+        with self._published:
+            for table in self._totals.tables.values():
+                table.stored()
+
+    def published(self) -> dict[str, tuple[list[tuple[str, ...]], Cells]]:
+        """A copy of the committed rows of every table: labels and cells. From any thread."""
+        with self._published:
+            return {
+                name: (table.labels[: len(cells)], cells.copy())
+                for name, table in self._totals.tables.items()
+                for cells in (table.committed(),)
+            }
+
+    def latency_bins(self) -> tuple[Bins, Bins]:
+        """Copies of the sketches of duration and TTFT: for live percentiles, so not held back until the commit."""
+        return self._totals.duration_bins.copy(), self._totals.ttft_bins.copy()
+
+    def gauges(self) -> list[Sample]:
+        """What the servers said of themselves within the last 30 seconds."""
+        return list(self._servers.gauges(self._clock()))
+
+    @property
+    def metrics(self) -> Totals:
+        """The catalogue with its tables; for the exposition's names and help texts."""
+        return self._totals
+
+    def close(self) -> None:
+        """Let go of database and file."""
+        self._journal.close()
+        self._rejected.close()
+
+
+__all__ = ["FILE_EVENTS", "FLAGS", "Measure", "declare", "now_ms", "tally"]

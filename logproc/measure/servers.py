@@ -1,0 +1,111 @@
+"""Server lines: what each inference server said of itself last, for the gauges; unknown is absent, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from logproc.decode import time_ms
+from logproc.measure.table import Table
+from logproc.record import HEARTBEAT, SERVER_STARTED, SERVER_STOPPED, ServerRecord
+
+FRESH_MS: Final = 30_000
+"""An older heartbeat is no gauge any more."""
+
+MOST_SERVERS: Final = 1000
+
+Key = tuple[str, str]
+Sample = tuple[str, dict[str, str], float]
+
+
+class Server(msgspec.Struct):
+    """The newest lines of one server process; times are ms since 1970 by its own clock."""
+
+    heartbeat: ServerRecord | None = None
+    heartbeat_ms: int = 0
+    stopped_ms: int = 0
+    lines_lost: int = 0
+    """The highest count that was seen: it never falls while the process lives."""
+    model: str | None = None
+    startup_s: float | None = None
+    started_ms: int = 0
+
+
+class Servers:
+    """All servers by (host, pid)."""
+
+    def __init__(self) -> None:
+        self.all: dict[Key, Server] = {}
+        self.dirty: set[Key] = set()
+
+    def take(self, record: ServerRecord, now_ms: int, starts: Table, lost: Table) -> None:
+        """Note one server line and count what is counted of it."""
+        key = (record.host or "unknown", "unknown" if record.pid is None else str(record.pid))
+        server = self.all.get(key)
+        if server is None:
+            server = self.all[key] = Server()
+            if len(self.all) > MOST_SERVERS:
+                del self.all[min(self.all, key=lambda each: self.all[each].heartbeat_ms)]
+        when = time_ms(record.time, now_ms)
+        if record.event == SERVER_STARTED:
+            starts.increase((record.model or "unknown",))
+            if when >= server.started_ms:
+                server.started_ms, server.model, server.startup_s = when, record.model, record.startup_s
+                server.lines_lost = 0
+        elif record.event == SERVER_STOPPED:
+            server.stopped_ms = max(server.stopped_ms, when)
+        elif record.event == HEARTBEAT:
+            if record.lines_lost is not None and record.lines_lost > server.lines_lost:
+                lost.increase(key, record.lines_lost - server.lines_lost)
+                server.lines_lost = record.lines_lost
+            if when >= server.heartbeat_ms:
+                server.heartbeat, server.heartbeat_ms = record, when
+        self.dirty.add(key)
+
+    def gauges(self, now_ms: int) -> Iterator[Sample]:
+        """(name without namespace, labels, value) of every server whose heartbeat is fresh and that has not stopped."""
+        for (host, pid), server in list(self.all.items()):
+            if server.startup_s is not None and server.started_ms > server.stopped_ms:
+                yield "server_startup_seconds", {"model": server.model or "unknown"}, server.startup_s
+            beat = server.heartbeat
+            if beat is None or now_ms - server.heartbeat_ms > FRESH_MS or server.stopped_ms >= server.heartbeat_ms:
+                continue
+            where = {"host": host, "pid": pid}
+            if beat.in_flight is not None:
+                yield "requests_in_flight", where, beat.in_flight
+            if beat.oldest_in_flight_ms is not None:
+                yield "oldest_request_seconds", where, beat.oldest_in_flight_ms / 1000
+            for engine in beat.engines or ():
+                labels = where | {"engine": str(engine.engine)}
+                yield from _known("engine_requests_running", labels, engine.running)
+                yield from _known("engine_requests_waiting", labels, engine.waiting)
+                yield from _known("kv_cache_usage_ratio", labels, engine.kv_cache_usage)
+            for gpu in beat.gpus or ():
+                labels = {"host": host, "gpu": gpu.gpu}
+                yield from _known("gpu_memory_used_bytes", labels, gpu.memory_used_bytes)
+                yield from _known("gpu_memory_total_bytes", labels, gpu.memory_total_bytes)
+                yield from _known("gpu_utilization_ratio", labels, gpu.utilization)
+                yield from _known("gpu_temperature_celsius", labels, gpu.temperature_c)
+                yield from _known("gpu_power_watts", labels, gpu.power_w)
+
+
+def _known(name: str, labels: dict[str, str], value: float | None) -> Iterator[Sample]:
+    if value is not None:
+        yield name, labels, value
+
+
+GAUGES: Final = {
+    "requests_in_flight": "Requests that are being answered.",
+    "oldest_request_seconds": "Age of the oldest request that is being answered.",
+    "engine_requests_running": "Requests in the engine's batch.",
+    "engine_requests_waiting": "Requests in the engine's queue.",
+    "kv_cache_usage_ratio": "Share of the KV cache in use.",
+    "gpu_memory_used_bytes": "GPU memory in use.",
+    "gpu_memory_total_bytes": "GPU memory there is.",
+    "gpu_utilization_ratio": "Share of time in which the GPU worked.",
+    "gpu_temperature_celsius": "GPU temperature.",
+    "gpu_power_watts": "GPU power draw.",
+    "server_startup_seconds": "Time the inference server took to start.",
+}

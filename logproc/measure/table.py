@@ -1,0 +1,78 @@
+"""One metric's rows of whole numbers: a row per label set, folded into `__other__` beyond the limit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from logproc.measure.catalog import Metric
+
+OTHER: Final = "__other__"
+
+Cells = npt.NDArray[np.int64]
+
+
+class Table:
+    """Rows of int64: `cells[row]` is [count] of a counter, or [count per bucket …, +Inf, sum in µs] of a histogram.
+
+    Row numbers are stable: they are the keys of the rows in the database.
+    """
+
+    def __init__(self, metric: Metric, max_series: int) -> None:
+        self.metric = metric
+        self.labels: list[tuple[str, ...]] = []
+        self.cells: Cells = np.zeros((8, metric.width), np.int64)
+        self._max_series = max_series
+        self._rows: dict[tuple[str, ...], int] = {}
+        self._stored: Cells = np.zeros((8, metric.width), np.int64)
+        self._stored_rows = 0
+        self.other_row = -1
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def row(self, labels: tuple[str, ...]) -> int:
+        """The row of a label set; that of `__other__` when there are too many already."""
+        row = self._rows.get(labels)
+        if row is not None:
+            return row
+        if len(self.labels) >= self._max_series:
+            if self.other_row < 0:
+                self.other_row = self.admit((OTHER,) * len(labels))
+            return self.other_row
+        return self.admit(labels)
+
+    def admit(self, labels: tuple[str, ...]) -> int:
+        """Add a label set (also one from the database, in the order of its rows)."""
+        row = self._rows[labels] = len(self.labels)
+        self.labels.append(labels)
+        if labels and labels == (OTHER,) * len(labels):
+            self.other_row = row
+        if row >= len(self.cells):
+            more = np.zeros_like(self.cells)
+            self.cells = np.concatenate([self.cells, more])
+            self._stored = np.concatenate([self._stored, more])
+        return row
+
+    def increase(self, labels: tuple[str, ...], by: int = 1) -> None:
+        """Add to one counter; for rare things, not for every line."""
+        self.cells[self.row(labels), 0] += by
+
+    def dirty(self) -> list[int]:
+        """The rows that differ from what was last stored."""
+        count = len(self.labels)
+        changed = (self.cells[:count] != self._stored[:count]).any(axis=1)
+        changed[self._stored_rows :] = True
+        rows: list[int] = np.flatnonzero(changed).tolist()
+        return rows
+
+    def stored(self) -> None:
+        """What is here now was committed."""
+        count = self._stored_rows = len(self.labels)
+        self._stored[:count] = self.cells[:count]
+
+    def committed(self) -> Cells:
+        """A view of the cells as last stored; rows beyond it are not committed yet."""
+        return self._stored[: self._stored_rows]

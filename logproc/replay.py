@@ -1,0 +1,164 @@
+"""Old logs to the end: the same counting as in `run`, without state, on one or several processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from logproc.flags import FLAGS
+from logproc.measure.measure import now_ms, tally
+from logproc.measure.servers import Servers
+from logproc.measure.sketch import Bins, quantiles
+from logproc.measure.totals import Totals
+from logproc.record import OUTCOMES
+from logproc.settings import Settings
+from logproc.tailing.once import blocks
+
+LEAST_SHARE: Final = 8 << 20
+"""A smaller part of a file is not worth a process of its own, bytes."""
+
+Told = Callable[[int], None]
+"""Called with the number of bytes of the file (packed as it lies) that were done since the last call."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the work: one file, or a byte range of one that is not packed."""
+
+    path: Path
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass
+class Result:
+    """What a part, or all of them, came to. Adding two results up loses nothing."""
+
+    counts: dict[str, dict[tuple[str, ...], int]] = field(default_factory=dict)
+    rejected: int = 0
+    duration_bins: Bins | None = None
+    ttft_bins: Bins | None = None
+    longest_ms: dict[str, float] = field(default_factory=lambda: {"duration_ms": 0.0, "ttft_ms": 0.0})
+    bytes: int = 0
+
+    def add(self, other: Result) -> None:
+        """Merge another result into this one."""
+        for name, rows in other.counts.items():
+            mine = self.counts.setdefault(name, {})
+            for labels, count in rows.items():
+                mine[labels] = mine.get(labels, 0) + count
+        for name in ("duration_bins", "ttft_bins"):
+            theirs, ours = getattr(other, name), getattr(self, name)
+            setattr(self, name, theirs if ours is None else ours if theirs is None else ours + theirs)
+        for name, value in other.longest_ms.items():
+            self.longest_ms[name] = max(self.longest_ms[name], value)
+        self.bytes += other.bytes
+
+
+def replay(
+    files: Sequence[Path], settings: Settings, *, workers: int = 1, told: Told = lambda _: None
+) -> dict[str, Any]:
+    """Read files to their end and sum them up; the result is the object that `replay --json` prints.
+
+    Raises:
+        OSError: a file cannot be opened.
+    """
+    began = time.monotonic()
+    for path in files:
+        if str(path) != "-":
+            path.open("rb").close()
+    parts = [part for path in files for part in _parts(path, workers)]
+    total = Result()
+    if workers == 1 or len(parts) == 1:
+        for part in parts:
+            total.add(_work(part, settings, told))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            futures = {pool.submit(_work, part, settings): part for part in parts}
+            for future in as_completed(futures):
+                total.add(future.result())
+                part = futures[future]
+                told((part.end if part.end is not None else part.path.stat().st_size) - part.start)
+    return summary(total, len(files), time.monotonic() - began)
+
+
+def _parts(path: Path, workers: int) -> list[Part]:
+    packed = path.suffix in {".gz", ".zst"} or str(path) == "-" or not path.is_file()
+    size = 0 if packed else path.stat().st_size
+    count = min(workers, size // LEAST_SHARE)
+    if count <= 1:
+        return [Part(path)]
+    edges = [size * place // count for place in range(count + 1)]
+    return [Part(path, start, end) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result:
+    totals, servers = Totals(settings), Servers()
+    whole = part.end is None
+    for block in blocks(part.path) if whole else blocks(part.path, start=part.start, end=part.end):
+        tally(totals, servers, block, now_ms, None)
+        told(block.end - block.start)
+    totals.fold()
+    return Result(
+        counts={
+            name: {labels: int(table.cells[row, 0]) for row, labels in enumerate(table.labels)}
+            for name, table in totals.tables.items()
+            if not table.metric.edges
+        },
+        duration_bins=totals.duration_bins,
+        ttft_bins=totals.ttft_bins,
+        longest_ms=totals.longest_ms,
+    )
+
+
+def summary(result: Result, files: int, seconds: float) -> dict[str, Any]:
+    """The object of `replay --json`: whole numbers are exact, percentiles within 1 %, times in ms."""
+
+    def by(name: str, place: int) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for labels, count in result.counts.get(name, {}).items():
+            counts[labels[place]] = counts.get(labels[place], 0) + count
+        return counts
+
+    def tokens(name: str) -> int:
+        return sum(result.counts.get(name, {}).values())
+
+    lines, statuses, kinds = by("logproc_lines", 1), by("requests", 2), by("tokens", 1)
+    outcomes, flags = by("requests", 3), by("flags", 0)
+    return {
+        "files": files,
+        "bytes": tokens("logproc_bytes"),
+        "lines": {name: lines.get(name, 0) for name in ("ok", "rejected", "unrelated")},
+        "requests": sum(statuses.values()),
+        "outcomes": {name: outcomes.get(name, 0) for name in OUTCOMES} | {k: v for k, v in outcomes.items() if v},
+        "statuses": {status: count for status, count in sorted(statuses.items()) if count},
+        "tokens": {
+            "prompt": kinds.get("prompt", 0),
+            "completion": kinds.get("completion", 0),
+            "cached": tokens("cached_tokens"),
+            "reasoning": tokens("reasoning_tokens"),
+        },
+        "flags": {name: flags.get(name, 0) for name in FLAGS},
+        "rejected": {reason: count for reason, count in by("logproc_lines_rejected", 0).items() if count},
+        "alerts": [],
+        "duration_ms": _percentiles(result.duration_bins, result.longest_ms["duration_ms"]),
+        "ttft_ms": _percentiles(result.ttft_bins, result.longest_ms["ttft_ms"]),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _percentiles(bins: Bins | None, longest: float) -> dict[str, float | None]:
+    if bins is None or not np.any(bins):
+        return {"p50": None, "p95": None, "p99": None, "max": None}
+    found = quantiles(bins, (0.5, 0.95, 0.99))
+    near = {
+        name: round(min(value, longest), 3) if value is not None else None
+        for name, value in zip(("p50", "p95", "p99"), found, strict=True)
+    }
+    return near | {"max": round(longest, 3)}
