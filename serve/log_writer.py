@@ -142,10 +142,10 @@ class LogWriter:
             except Exception as error:
                 self._count_lost(1)
                 self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
-        kept, error = self._file.append(lines)
-        if error is not None:
+        kept, failure = self._file.append(lines)
+        if failure is not None:
             self._count_lost(len(lines) - kept)
-            self._warn(f"cannot write {self._file.path}: {error}")
+            self._warn(f"cannot write {self._file.path}: {failure}")
         elif self._file.cannot_rotate is not None:
             self._warn(f"cannot rotate {self._file.path}: {self._file.cannot_rotate}")
 
