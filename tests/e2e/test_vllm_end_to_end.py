@@ -30,7 +30,7 @@ def disagreements(witness: Witness, facts: dict[str, Any]) -> list[str]:
     """For every answered call, each field that is not what the client saw; `facts` maps a field to a reader."""
     found = []
     for call, seen in witness.calls:
-        if call.kind in traffic.ABANDONED:
+        if not seen.complete:
             continue
         line = witness.line_of(call)
         for name, fact in facts.items():
@@ -52,7 +52,7 @@ def test_every_kind_of_request_was_answered_as_its_name_says(witness: Witness) -
         outcomes[call.kind].add(seen.outcome)
     for kind, found in outcomes.items():
         if kind in traffic.ABANDONED:
-            assert found == {"client_disconnect"}, kind
+            assert "client_disconnect" in found, kind
         elif kind in traffic.ONE_ANSWER or kind in traffic.SEVERAL_ANSWERS:
             assert found <= {"ok", "truncated", "empty"}, kind
         else:
@@ -104,7 +104,7 @@ def test_a_line_says_which_request_it_was(witness: Witness) -> None:
 def test_the_server_was_never_slower_than_its_client_saw(witness: Witness) -> None:
     for call, seen in witness.calls:
         line = witness.line_of(call)
-        slack = LEAVING_SLACK_MS if call.kind in traffic.ABANDONED else CLOCK_SLACK_MS
+        slack = CLOCK_SLACK_MS if seen.complete else LEAVING_SLACK_MS
         assert 0 < line["duration_ms"] <= seen.seconds * 1000 + slack, line
         if "ttft_ms" in line:
             assert line["ttft_ms"] <= line["duration_ms"], line
@@ -113,7 +113,7 @@ def test_the_server_was_never_slower_than_its_client_saw(witness: Witness) -> No
 
 
 def test_streams_have_their_time_to_first_content_and_only_those_with_content(witness: Witness) -> None:
-    streams = [(call, seen) for call, seen in witness.calls if seen.stream and call.kind not in traffic.ABANDONED]
+    streams = [(call, seen) for call, seen in witness.calls if seen.stream and seen.complete]
     assert streams
     for call, seen in streams:
         line = witness.line_of(call)
@@ -125,7 +125,7 @@ def test_streams_have_their_time_to_first_content_and_only_those_with_content(wi
 
 def test_a_client_that_left_is_told_as_such_with_unknown_tokens_left_unknown(witness: Witness) -> None:
     for call, seen in witness.calls:
-        if call.kind in traffic.ABANDONED:
+        if not seen.complete:
             line = witness.line_of(call)
             assert line["outcome"] == "client_disconnect", line
             # A start that was sent to a client who left before reading it is still a start.
@@ -136,15 +136,14 @@ def test_a_client_that_left_is_told_as_such_with_unknown_tokens_left_unknown(wit
 
 
 def test_a_client_that_left_before_any_answer_gets_no_status_of_success(witness: Witness) -> None:
-    unanswered = [call for call, _ in witness.calls if call.kind == "chat, abandoned while it is computed"]
+    kind = "chat, abandoned while it is computed"
+    unanswered = [call for call, seen in witness.calls if call.kind == kind and not seen.complete]
     assert {witness.line_of(call)["status"] for call in unanswered} == {499}
 
 
 def test_the_tokens_of_finished_requests_add_up_to_what_vllm_counted(witness: Witness) -> None:
-    lines = [witness.line_of(call) for call, _ in witness.one_answer]
-    sums = sum(line["prompt_tokens"] for line in lines), sum(line["completion_tokens"] for line in lines)
-    assert sums == witness.vllm_sums
-    assert min(sums) > 0
+    assert witness.line_sums == witness.vllm_sums
+    assert min(witness.vllm_sums) > 1000
 
 
 def test_finished_generations_carry_the_engine_s_own_timings(witness: Witness) -> None:

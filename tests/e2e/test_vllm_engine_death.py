@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 
-LONG: dict[str, Any] = {"model": MODEL_NAME, "max_tokens": 900, "ignore_eos": True}
+LONG: dict[str, Any] = {"model": MODEL_NAME, "max_tokens": 1800, "ignore_eos": True}
 CHAT: dict[str, Any] = {**LONG, "messages": [{"role": "user", "content": "tell me a long story"}]}
 STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat-stream": ("/v1/chat/completions", CHAT),
@@ -26,7 +26,7 @@ STREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "messages-stream": ("/v1/messages", CHAT),
     "responses-stream": (
         "/v1/responses",
-        {"model": MODEL_NAME, "input": "once upon a time", "max_output_tokens": 900, "ignore_eos": True},
+        {"model": MODEL_NAME, "input": "once upon a time", "max_output_tokens": 1800, "ignore_eos": True},
     ),
 }
 

@@ -18,8 +18,9 @@ SENTENCE = "the quick brown fox jumps over a lazy dog and asks how many requests
 END_TOKEN = "0"
 """The tiny model's end-of-sequence token: biased up a little it ends answers by chance, biased up much at once."""
 
-LONG: dict[str, Any] = {"max_tokens": 900, "ignore_eos": True}
-"""Takes a second or more, so that a client can leave while it runs."""
+LONG_TOKENS = 1800
+LONG: dict[str, Any] = {"max_tokens": LONG_TOKENS, "ignore_eos": True}
+"""Takes three seconds or more, so that a client can leave while it runs."""
 
 COUNTED: dict[str, Any] = {"stream": True, "return_token_ids": True}
 """A stream without usage, whose tokens a client can count all the same."""
@@ -116,7 +117,13 @@ ABANDONED: dict[str, tuple[HangUp, Callable[[random.Random], Body]]] = {
     "text, abandoned in mid-stream": ("after_three_chunks", lambda rng: _text_completion(rng, stream=True, **LONG)),
 }
 
-KINDS = (*ONE_ANSWER, *SEVERAL_ANSWERS, *REFUSED, *ABANDONED, "bad JSON", "wrong method")
+COUNTED_ONCE = (*ONE_ANSWER, *REFUSED, "bad JSON", "wrong method")
+"""Kinds that vLLM's token sums count exactly once, or not at all.
+
+It counts a prompt once for each choice; and an abandoned request only if the engine was done before it heard of that.
+"""
+
+KINDS = (*COUNTED_ONCE, *SEVERAL_ANSWERS, *ABANDONED)
 
 
 def make_call(kind: str, request_id: str, rng: random.Random) -> Call:

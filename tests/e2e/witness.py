@@ -7,6 +7,7 @@ import json
 import random
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e import traffic
@@ -14,6 +15,7 @@ from tests.e2e.seen import Seen, look
 from tests.services.vllm import VllmServer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.e2e.traffic import Call
@@ -26,24 +28,34 @@ FINISHED = "vllm:request_prompt_tokens_count"
 
 @dataclass(frozen=True)
 class Witness:
-    """Both sides of one run. `vllm_sums` is vLLM's own count of prompt and completion tokens, see `one_answer`."""
+    """Both sides of one run. `vllm_sums` is what vLLM counted for `counted`: prompt and completion tokens."""
 
     began: float
     ended: float
-    calls: list[tuple[Call, Seen]]
+    counted: list[tuple[Call, Seen]]
+    mixed: list[tuple[Call, Seen]]
     log: Path
     lines: list[dict[str, Any]]
     vllm_sums: tuple[int, int]
 
     @property
-    def one_answer(self) -> list[tuple[Call, Seen]]:
-        """Finished generations of one prompt and one choice: all that `vllm_sums` counts, each once."""
-        return [(call, seen) for call, seen in self.calls if call.kind in traffic.ONE_ANSWER]
+    def calls(self) -> list[tuple[Call, Seen]]:
+        """Everything that was sent."""
+        return self.counted + self.mixed
+
+    @property
+    def line_sums(self) -> tuple[int, int]:
+        """Prompt and completion tokens of the lines of all finished generations among `counted`."""
+        lines = [self.line_of(call) for call, _ in self.counted if call.kind in traffic.ONE_ANSWER]
+        return sum(line["prompt_tokens"] for line in lines), sum(line["completion_tokens"] for line in lines)
 
     def line_of(self, call: Call) -> dict[str, Any]:
         """The line with the id of that request."""
-        (line,) = (line for line in self.request_lines if line.get("request_id") == call.request.request_id)
-        return line
+        return self._by_id[call.request.request_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, dict[str, Any]]:
+        return {line["request_id"]: line for line in self.request_lines}
 
     @property
     def request_lines(self) -> list[dict[str, Any]]:
@@ -56,21 +68,24 @@ def read_lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_bytes().splitlines()]
 
 
-def serve_and_watch(folder: Path, kinds: list[str], *, parallel: int, seed: int) -> Witness:
-    """Start a server, send it one request for each of `kinds`, stop it, and read its log.
+def serve_and_watch(folder: Path, *, counted: Sequence[str], mixed: Sequence[str], parallel: int, seed: int) -> Witness:
+    """Start a server, send it one request for each kind in `counted` and then in `mixed`, stop it, and read its log.
 
-    Requests of several answers come last, after vLLM's sums were read: it counts their prompts once for each choice.
+    vLLM's own sums are read in between, so `counted` must be of kinds in COUNTED_ONCE.
     """
     began = time.time()
-    first = [kind for kind in kinds if kind not in traffic.SEVERAL_ANSWERS]
-    last = [kind for kind in kinds if kind in traffic.SEVERAL_ANSWERS]
-    random.Random(seed).shuffle(first)
     with VllmServer(folder) as vllm:
-        calls = asyncio.run(traffic.send_all(vllm.port, traffic.make_calls(first, "first", seed), parallel))
-        sums = _sums(vllm, sum(kind in traffic.ONE_ANSWER for kind in first))
-        calls += asyncio.run(traffic.send_all(vllm.port, traffic.make_calls(last, "last", seed), parallel))
-    seen = [(call, look(call, answer)) for call, answer in calls]
-    return Witness(began, time.time(), seen, vllm.access_log, read_lines(vllm.access_log), sums)
+        first = _send(vllm, counted, "counted", parallel, seed)
+        sums = _sums(vllm, sum(kind in traffic.ONE_ANSWER for kind in counted))
+        second = _send(vllm, mixed, "mixed", parallel, seed)
+    return Witness(began, time.time(), first, second, vllm.access_log, read_lines(vllm.access_log), sums)
+
+
+def _send(vllm: VllmServer, kinds: Sequence[str], prefix: str, parallel: int, seed: int) -> list[tuple[Call, Seen]]:
+    shuffled = random.Random(seed).sample(kinds, len(kinds))
+    calls = traffic.make_calls(shuffled, prefix, seed)
+    answers = asyncio.run(traffic.send_all(vllm.port, calls, parallel))
+    return [(call, look(call, answer)) for call, answer in answers]
 
 
 def _sums(vllm: VllmServer, finished: int) -> tuple[int, int]:

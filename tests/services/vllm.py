@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MODEL_NAME = "tiny"
-MAX_MODEL_LEN = 1024
+MAX_MODEL_LEN = 2048
 START_LIMIT_S = 300.0
 STOP_LIMIT_S = 30.0
 
