@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from logproc.tailing.once import blocks
 
 LEAST_SHARE: Final = 8 << 20
 """A smaller part of a file is not worth a process of its own, bytes."""
+
+MOST_SERIES: Final = 100_000
 
 Told = Callable[[int], None]
 """Called with the number of bytes of the file (packed as it lies) that were done since the last call."""
@@ -70,6 +73,8 @@ def replay(
         OSError: a file cannot be opened.
     """
     began = time.monotonic()
+    # No scraper suffers from many series here, and a summary must not hide any under `__other__`.
+    settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"max_series": MOST_SERIES})})
     for path in files:
         if str(path) != "-":
             path.open("rb").close()
@@ -95,7 +100,7 @@ def _parts(path: Path, workers: int) -> list[Part]:
     if count <= 1:
         return [Part(path)]
     edges = [size * place // count for place in range(count + 1)]
-    return [Part(path, start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    return [Part(path, start, end) for start, end in pairwise(edges)]
 
 
 def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result:

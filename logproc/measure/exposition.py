@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -20,13 +21,16 @@ TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
+Samples = Sequence[tuple[Mapping[str, str], float]]
+
+
 @dataclass(frozen=True)
 class Gauge:
     """A metric whose samples are made at the scrape: gauges, and counters that another consumer keeps."""
 
     name: str
     help: str
-    samples: Sequence[tuple[Mapping[str, str], float]]
+    samples: Samples
     type: str = "gauge"
 
 
@@ -49,9 +53,13 @@ class Exposition:
         tables: Iterable[tuple[Metric, Sequence[tuple[str, ...]], Cells]],
         gauges: Iterable[Gauge],
         *,
+        more: Mapping[str, Samples] = MappingProxyType({}),
         openmetrics: bool = False,
     ) -> str:
-        """The page: every table's rows, then the gauges (their names are given in full)."""
+        """The page: every table's rows, then the gauges (their names are given in full).
+
+        `more` holds further samples of counters among the tables, by the metric's name: what other consumers count.
+        """
         parts: list[str] = []
         for metric, labels, cells in tables:
             name = metric.name if metric.is_own else f"{self._namespace}_{metric.name}"
@@ -61,10 +69,11 @@ class Exposition:
             else:
                 parts += _header(name, "counter", metric.help, openmetrics=openmetrics)
                 self._counter(parts, name, metric, labels, cells)
+                parts += _samples(f"{name}_total", more.get(metric.name, ()))
         for gauge in gauges:
             parts += _header(gauge.name, gauge.type, gauge.help, openmetrics=openmetrics)
             full = f"{gauge.name}_total" if gauge.type == "counter" else gauge.name
-            parts += [f"{full}{_braces(labels)} {_number(value)}\n" for labels, value in gauge.samples]
+            parts += _samples(full, gauge.samples)
         if openmetrics:
             parts.append("# EOF\n")
         return "".join(parts)
@@ -100,6 +109,10 @@ class Exposition:
 def _header(name: str, kind: str, text: str, *, openmetrics: bool = False) -> list[str]:
     full = f"{name}_total" if kind == "counter" and not openmetrics else name
     return [f"# HELP {full} {text}\n", f"# TYPE {full} {kind}\n"]
+
+
+def _samples(name: str, samples: Samples) -> list[str]:
+    return [f"{name}{_braces(labels)} {_number(value)}\n" for labels, value in samples]
 
 
 def _braces(labels: Mapping[str, str]) -> str:

@@ -12,12 +12,11 @@ from typing import Final
 from logproc.batch import read
 from logproc.consumer import PausedError
 from logproc.decode import REASONS
-from logproc.flags import FLAGS
 from logproc.measure.journal import Journal
 from logproc.measure.rejected import RejectedFile
 from logproc.measure.servers import Sample, Servers
 from logproc.measure.sketch import Bins
-from logproc.measure.table import Cells
+from logproc.measure.table import Cells, Table
 from logproc.measure.totals import Totals
 from logproc.settings import Settings
 from logproc.tailing.block import Block, Cursor
@@ -135,14 +134,11 @@ class Measure:
         return list(self._servers.gauges(self._clock()))
 
     @property
-    def metrics(self) -> Totals:
-        """The catalogue with its tables; for the exposition's names and help texts."""
-        return self._totals
+    def tables(self) -> Mapping[str, Table]:
+        """Every table by its metric's name; for names and help texts, the numbers are in `published`."""
+        return self._totals.tables
 
     def close(self) -> None:
         """Let go of database and file."""
         self._journal.close()
         self._rejected.close()
-
-
-__all__ = ["FILE_EVENTS", "FLAGS", "Measure", "declare", "now_ms", "tally"]

@@ -1,0 +1,1 @@
+"""What logproc answers over HTTP."""

@@ -1,0 +1,150 @@
+"""The HTTP server: `/metrics`, `/healthz`, `/readyz`, in a thread of its own."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from logproc import __version__
+from logproc.consumer import Progress
+from logproc.measure.exposition import OPENMETRICS, TEXT
+from logproc.settings import Http
+from logproc.web.metrics_page import MetricsPage
+
+_OPEN_TO_ALL = frozenset({"/healthz", "/readyz"})
+
+
+class ListenError(Exception):
+    """The address cannot be listened on, or the token or certificates cannot be read."""
+
+
+def application(page: MetricsPage, progress: Mapping[str, Progress], token: str | None) -> Starlette:
+    """The ASGI application. With a token every page but health needs `Authorization: Bearer TOKEN`."""
+
+    def metrics(request: Request) -> Response:
+        if not _allowed(request, token):
+            return _refused()
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        return Response(page.render(openmetrics=openmetrics), media_type=OPENMETRICS if openmetrics else TEXT)
+
+    def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def readyz(_: Request) -> Response:
+        measure = progress["measure"]
+        consumers = {
+            name: {"lag_bytes": each.lag_bytes, "lag_seconds": round(each.lag_seconds, 3), "problem": each.problem}
+            for name, each in progress.items()
+        }
+        if not measure.has_caught_up or measure.problem:
+            status, code = "not ready", 503
+        else:
+            status, code = ("degraded" if any(each.problem for each in progress.values()) else "ready"), 200
+        return JSONResponse({"status": status, "consumers": consumers}, status_code=code)
+
+    def index(request: Request) -> Response:
+        return HTMLResponse(_INDEX) if _allowed(request, token) else _refused()
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+        ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3)],
+    )
+
+
+def _allowed(request: Request, token: str | None) -> bool:
+    if token is None or request.url.path in _OPEN_TO_ALL:
+        return True
+    given = request.headers.get("authorization", "")
+    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+
+def _refused() -> Response:
+    return PlainTextResponse(
+        "a bearer token is needed (http.token_file)\n", status_code=401, headers={"WWW-Authenticate": "Bearer"}
+    )
+
+
+_INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>logproc</title>
+<h1>logproc {__version__}</h1>
+<ul><li><a href="/metrics">/metrics</a> for Prometheus</li>
+<li><a href="/readyz">/readyz</a>: is it ready, how far is each consumer</li>
+<li><a href="/healthz">/healthz</a>: is it alive</li></ul>
+<p>To find requests: <code>logproc query --last 1h</code></p></html>"""
+
+
+class WebServer:
+    """Serves an application until it is stopped. `address` is where it really listens (a port 0 was given one).
+
+    Raises:
+        ListenError: the address is in use or not ours, with what to do.
+    """
+
+    def __init__(self, app: Starlette, http: Http) -> None:
+        family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((http.host, http.port))
+        except OSError as error:
+            self._socket.close()
+            raise ListenError(
+                f"cannot listen on {http.host}:{http.port}: {error.strerror}. "
+                "Set http.listen in the settings, or METRICS_PORT in the environment."
+            ) from error
+        host, port = self._socket.getsockname()[:2]
+        self.address = (
+            f"http{'s' if http.tls_cert else ''}://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
+        )
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ssl_certfile=http.tls_cert,
+                ssl_keyfile=http.tls_key,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="web", daemon=True)
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Finish the answers under way, then close."""
+        self._server.should_exit = True
+        self._thread.join(5)
+
+
+def read_token(http: Http) -> str | None:
+    """The bearer token from its file, None when there is none. Raises ListenError when it cannot be read."""
+    if http.token_file is None:
+        return None
+    try:
+        token = Path(http.token_file).read_text("utf-8").strip()
+    except OSError as error:
+        raise ListenError(f"cannot read http.token_file {http.token_file}: {error.strerror}") from error
+    if not token:
+        raise ListenError(f"http.token_file {http.token_file} is empty")
+    return token
