@@ -36,6 +36,13 @@ class Consumer(Protocol):
     def commit_every_s(self) -> float:
         """At least this often while there is something to commit; at once when caught up."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether this is the very first start of its database."""
+
+    def cursors(self) -> list[Cursor]:
+        """Where to go on."""
+
     def take(self, block: Block) -> None:
         """Work on a block; its data is valid until this returns. May raise PausedError: it is then called again."""
 

@@ -106,7 +106,8 @@ def _parts(path: Path, workers: int) -> list[Part]:
 def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result:
     totals, servers = Totals(settings), Servers()
     whole = part.end is None
-    for block in blocks(part.path) if whole else blocks(part.path, start=part.start, end=part.end):
+    path = str(part.path)
+    for block in blocks(path) if whole else blocks(path, start=part.start, end=part.end):
         tally(totals, servers, block, now_ms, None)
         told(block.end - block.start)
     totals.fold()

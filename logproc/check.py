@@ -1,0 +1,86 @@
+"""`logproc check`: what can be known before a start: settings, paths, the state directory, the address."""
+
+from __future__ import annotations
+
+import glob
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from logproc.settings import Settings
+
+Verdict = Literal["ok", "warning", "error"]
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at: what, how it is, and what to do where it is not well."""
+
+    verdict: Verdict
+    subject: str
+    text: str
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that the settings name."""
+    for pattern in settings.logs.paths:
+        yield _logs(pattern)
+    yield _state(settings.state)
+    yield _address(settings)
+    yield from _secrets(settings)
+    if settings.store.kind != "sqlite":
+        yield Finding("error", "store", "this version knows only `kind: sqlite`")
+    if settings.logs.format != "jsonl":
+        yield Finding("error", "logs.format", "this version knows only `jsonl`")
+    if settings.notifiers:
+        yield Finding("warning", "notifiers", "this version does not send alerts yet; the entries are only checked")
+
+
+def _logs(pattern: str) -> Finding:
+    matches = sorted(map(Path, glob.glob(pattern)))  # noqa: PTH207 - patterns may be absolute
+    if not matches:
+        parent = Path(pattern).parent
+        missing = f" ({parent} does not exist yet)" if "*" not in str(parent) and not parent.exists() else ""
+        return Finding("warning", "logs.paths", f"{pattern} matches no file yet{missing}: logproc will wait for one")
+    unreadable = [path for path in matches if not os.access(path, os.R_OK)]
+    if unreadable:
+        return Finding("error", "logs.paths", f"{unreadable[0]} cannot be read by this user: chmod or run as its owner")
+    size = sum(path.stat().st_size for path in matches)
+    return Finding("ok", "logs.paths", f"{pattern} matches {len(matches)} file(s), {size:,} bytes")
+
+
+def _state(state: Path) -> Finding:
+    nearest = state
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        return Finding("error", "state", f"{nearest} is no directory")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return Finding("error", "state", f"{nearest} cannot be written by this user")
+    there = "" if state.exists() else " (it will be made)"
+    return Finding("ok", "state", f"{state}{there}")
+
+
+def _address(settings: Settings) -> Finding:
+    http = settings.http
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((http.host, http.port))
+        except OSError as error:
+            return Finding(
+                "warning", "http.listen", f"{http.host}:{http.port} is not free ({error.strerror}): is logproc running?"
+            )
+    return Finding("ok", "http.listen", f"{http.host}:{http.port} is free")
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    files = [("http.token_file", settings.http.token_file)]
+    files += [(f"http.{name}", getattr(settings.http, name)) for name in ("tls_cert", "tls_key")]
+    for name, notifier in settings.notifiers.items():
+        files += [(f"notifiers.{name}.{key}", getattr(notifier, key)) for key in ("url_file", "secret_file")]
+    for key, path in files:
+        if path is not None and not os.access(path, os.R_OK):
+            yield Finding("error", key, f"{path} cannot be read")
