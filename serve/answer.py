@@ -1,0 +1,214 @@
+"""What a response has said so far: ids, usage, finish reason, content, errors. The text itself is never kept."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+FINISH_ORDER: Final = ("stop", "tool_calls", "", "repetition", "length", "content_filter", "abort", "error")
+"""From best to worst, for responses with several choices; `""` stands for a reason of another name."""
+
+_RANKS: Final = {reason: rank for rank, reason in enumerate(FINISH_ORDER)}
+_SAME_REASON: Final = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "refusal": "content_filter",
+    "cancelled": "abort",
+}
+_REASON: Final = re.compile(r"[a-z][a-z_]{0,31}")
+_ERROR_TYPE: Final = re.compile(r"[^A-Za-z0-9_.\- ]")
+_FIELD: Final = re.compile(r"([A-Za-z_]{1,40}(?:\.[A-Za-z0-9_]{1,40})?)(?:[.\[].*)?", re.DOTALL)
+"""A field of the request and, one deeper, its first part: further down a user may have chosen the names."""
+_MODEL_LENGTH: Final = 256
+
+
+class Answer:
+    """The facts of one response. Every number is None until the response has told it."""
+
+    __slots__ = (
+        "_calls",
+        "_choices",
+        "cached_tokens",
+        "completion_tokens",
+        "content_before_error",
+        "error",
+        "error_code",
+        "error_param",
+        "error_type",
+        "finish_reason",
+        "first_content_at",
+        "id",
+        "last_content_at",
+        "longest_gap",
+        "max_tokens",
+        "model",
+        "operation",
+        "prompt_tokens",
+        "reasoning",
+        "reasoning_tokens",
+        "text",
+        "tool_call",
+        "tool_calls",
+        "understood",
+    )
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.model: str | None = None
+        self.operation: str | None = None
+        """The OTel operation by the shape of the body, for routes that serve several."""
+        self.understood = False
+        """A generated answer in a shape we know was seen, so its emptiness means something."""
+        self.text = False
+        self.reasoning = False
+        self.tool_call = False
+        self.tool_calls = 0
+        self.finish_reason: str | None = None
+        self.prompt_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        self.max_tokens: int | None = None
+        self.error = False
+        self.error_type: str | None = None
+        self.error_code: int | None = None
+        self.error_param: str | None = None
+        self.content_before_error = False
+        self.first_content_at: float | None = None
+        self.last_content_at = 0.0
+        self.longest_gap: float | None = None
+        self._choices: set[int] | int = 0
+        self._calls: set[tuple[int, int]] = set()
+
+    @property
+    def n(self) -> int:
+        """The number of choices seen."""
+        return self._choices if isinstance(self._choices, int) else len(self._choices)
+
+    def name(self, response_id: Any, model: Any) -> None:
+        """Take the id and the model, where they are told."""
+        if self.id is None and isinstance(response_id, str):
+            self.id = response_id
+        if self.model is None and isinstance(model, str) and model and model.isprintable():
+            self.model = model[:_MODEL_LENGTH]
+
+    def choice(self, index: Any) -> None:
+        """A streamed choice of this number was seen."""
+        if isinstance(index, int):
+            if isinstance(self._choices, int):
+                if index == 0:
+                    self._choices = 1
+                    return
+                self._choices = set(range(self._choices))
+            if len(self._choices) < 4096:
+                self._choices.add(index)
+
+    def choices(self, count: int) -> None:
+        """A whole body had this many choices."""
+        self._choices = count
+
+    def visible(self, text: Any) -> bool:
+        """Take generated text; whether there was any. White space is content, but not visible."""
+        if not isinstance(text, str) or not text:
+            return False
+        if not self.text and not text.isspace():
+            self.text = True
+        return True
+
+    def thought(self, text: Any) -> bool:
+        """Take generated reasoning; whether there was any."""
+        if not isinstance(text, str) or not text:
+            return False
+        self.reasoning = True
+        return True
+
+    def called(self, choice: Any = None, index: Any = None) -> None:
+        """Take a tool call. The parts of a streamed one have the same `choice` and `index`, and count once."""
+        self.tool_call = True
+        if isinstance(index, int):
+            self._calls.add((choice if isinstance(choice, int) else 0, index))
+            self.tool_calls = len(self._calls)
+        else:
+            self.tool_calls += 1
+
+    def calling(self) -> None:
+        """Take a part of a tool call that was counted before."""
+        self.tool_call = True
+
+    def forget_calls(self) -> None:
+        """Count the tool calls anew: a whole answer follows what was streamed of it."""
+        self.tool_calls = 0
+
+    def content_at(self, at: float) -> None:
+        """Generated content was sent at this moment (seconds, monotonic)."""
+        if self.first_content_at is None:
+            self.first_content_at = at
+        else:
+            gap = at - self.last_content_at
+            if self.longest_gap is None or gap > self.longest_gap:
+                self.longest_gap = gap
+        self.last_content_at = at
+
+    def finish(self, reason: Any) -> None:
+        """Take a finish reason, in the words of any dialect; of several the worst stays."""
+        if not isinstance(reason, str):
+            return
+        reason = _SAME_REASON.get(reason, reason)
+        if not _REASON.fullmatch(reason):
+            return
+        if self.finish_reason is None or _rank(reason) > _rank(self.finish_reason):
+            self.finish_reason = reason
+
+    def usage(self, usage: Any, *, started: bool = False) -> None:
+        """Take token counts in any dialect; what is not told stays as it was.
+
+        Args:
+            usage: the decoded `usage` object.
+            started: it opens a stream of the messages dialect, where its output count is a placeholder.
+        """
+        if not isinstance(usage, dict):
+            return
+        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+        cached = None
+        if prompt is None and completion is None and usage.get("type") != "duration":
+            prompt, completion = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+            inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+            cached = _count(usage, "cache_read_input_tokens")
+            if prompt is not None:  # in the messages dialect the input excludes what the cache gave or took
+                prompt += (cached or 0) + (_count(usage, "cache_creation_input_tokens") or 0)
+        if prompt is not None:
+            self.prompt_tokens = prompt
+        if completion is not None and not started:
+            self.completion_tokens = completion
+        if isinstance(inputs, dict):
+            cached = _count(inputs, "cached_tokens")
+        if cached is not None:
+            self.cached_tokens = cached
+        if isinstance(outputs, dict) and (reasoning := _count(outputs, "reasoning_tokens")) is not None:
+            self.reasoning_tokens = reasoning
+
+    def failed(self, error_type: Any, code: Any, param: Any) -> None:
+        """Take an error's kind, never its message, which echoes what the user wrote."""
+        if not self.error:
+            self.error = True
+            self.content_before_error = self.first_content_at is not None
+        if isinstance(error_type, str):
+            self.error_type = _ERROR_TYPE.sub("", error_type[:64]) or None
+        if isinstance(code, int) and not isinstance(code, bool):
+            self.error_code = code
+        if isinstance(param, str) and (field := _FIELD.fullmatch(param)):
+            self.error_param = field[1]
+
+
+def _rank(reason: str) -> int:
+    return _RANKS.get(reason, _RANKS[""])
+
+
+def _count(values: dict[str, Any], key: str) -> int | None:
+    value = values.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,165 @@
+"""Reads server-sent events as they pass: in any chunking, in bounded memory, and quickly where a chunk is ordinary.
+
+Nearly every chunk of a stream differs from the one before in its text alone. So after a chunk was parsed, its bytes
+around the text are kept as a pattern; the chunks that match it are known to carry content and are not parsed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from serve.answer import Answer
+from serve.clip import Clip
+from serve.dialects import Document, decode, take_event
+from serve.recover import recover
+
+LEARN_AT_MOST: Final = 16
+"""Patterns tried in one stream. A server whose chunks never repeat gains nothing from them."""
+
+
+TEXT_KEYS: Final = ("content", "text", "text_delta")
+
+
+class EventStream:
+    """One event stream. `feed` takes the bodies in order, `close` ends it; both only add to the answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._event = Clip()
+        self._has_data = False
+        self._line_start = b""
+        """The beginning of a line that is too short to tell its field."""
+        self._in_data: bool | None = None
+        """Inside a line: whether it is a data line; None at the start of one."""
+        self._after_cr = False
+        self._dispatched = 0
+        self._content_key = ""
+        self._learnt = 0
+        self._before: bytes | None = None
+        self._text_from = 0
+        self._after = b""
+        self._counts = False
+        self._last_counts: bytes | None = None
+
+    def feed(self, body: bytes, at: float) -> None:
+        """Take the next bytes of the stream, sent at `at` (seconds, monotonic)."""
+        before = self._before
+        if before is not None and body.startswith(before):
+            end = body.find(b'"', self._text_from)
+            if end > self._text_from and body.startswith(self._after, end) and body.find(b"\n\n", end) == len(body) - 2:
+                answer = self._answer
+                gap = at - answer.last_content_at
+                if answer.longest_gap is None or gap > answer.longest_gap:
+                    answer.longest_gap = gap
+                answer.last_content_at = at
+                if self._counts:
+                    self._last_counts = body
+                return
+        self._parse(body, at)
+
+    def close(self) -> None:
+        """The stream has ended. An event without its blank line does not count; the last usage of a chunk does."""
+        if self._last_counts is not None:
+            chunk = decode(self._last_counts[self._last_counts.find(b"{") :])
+            if chunk is not None:
+                self._answer.usage(chunk.usage)
+            self._last_counts = None
+
+    # --- framing ---
+
+    def _parse(self, body: bytes, at: float) -> None:
+        if self._after_cr and body.startswith(b"\n"):
+            body = body[1:]  # the second half of a line end that was cut in two
+        if not body:
+            return
+        self._after_cr = body.endswith(b"\r")
+        whole_lines = self._in_data is None and not self._line_start and not self._has_data
+        dispatched, self._content_key = self._dispatched, ""
+        for line in body.splitlines(keepends=True):
+            self._take_line(line, at)
+        self._before = None
+        if whole_lines and self._content_key and self._dispatched == dispatched + 1:
+            self._learn(body)
+
+    def _take_line(self, line: bytes, at: float) -> None:
+        """A line, or a piece of one."""
+        ended = line.endswith((b"\n", b"\r"))
+        if self._in_data is None:
+            if self._line_start:
+                line, self._line_start = self._line_start + line, b""
+            if not ended and len(line) < 6:
+                self._line_start = line
+                return
+            if ended and line in (b"\n", b"\r\n", b"\r"):
+                self._dispatch(at)
+                return
+            self._in_data = line.startswith(b"data:")
+            if self._in_data:
+                line = line[6:] if line.startswith(b" ", 5) else line[5:]
+                if self._has_data:
+                    self._event.add(b"\n")
+                self._has_data = True
+        if self._in_data:
+            self._event.add(line.rstrip(b"\r\n") if ended else line)
+        if ended:
+            self._in_data = None
+
+    def _dispatch(self, at: float) -> None:
+        if not self._has_data:
+            return
+        event, self._event, self._has_data = self._event, Clip(), False
+        self._dispatched += 1
+        raw = event.whole()
+        if raw is None:
+            recover(self._answer, event.head, event.tail, whole_body=False)
+            return
+        document = decode(raw)
+        if document is None:
+            return  # [DONE], or nothing we know
+        if document.usage is not None:
+            self._last_counts = None
+        key = take_event(self._answer, document)
+        if key:
+            self._content_key = key
+            self._counts = _usage_beside_content(document)
+            self._answer.content_at(at)
+
+    # --- ordinary chunks ---
+
+    def _learn(self, body: bytes) -> None:
+        """Keep what surrounds the text of this chunk, so that the next one need not be parsed."""
+        answer = self._answer
+        if self._learnt >= LEARN_AT_MOST or not body.endswith(b"\n\n") or body.startswith(b":"):
+            return
+        if self._content_key in TEXT_KEYS and not answer.text:
+            return  # white space so far: each chunk must be looked at until something is visible
+        key = b"delta" if self._content_key == "text_delta" else self._content_key.encode()
+        start = body.find(b'"%b":"' % key)
+        start += len(key) + 4
+        if start < len(key) + 4:
+            start = body.find(b'"%b": "' % key) + len(key) + 5
+            if start < len(key) + 5:
+                return
+        end = body.find(b'"', start)
+        if end <= start or body.startswith(b"\\", end - 1):
+            return
+        after = _constant(body[end:])
+        if after is not None:
+            self._learnt += 1
+            self._before, self._text_from, self._after = body[:start], start, after
+
+
+def _usage_beside_content(document: Document) -> bool:
+    return document.choices is not None and document.usage is not None
+
+
+def _constant(rest: bytes) -> bytes | None:
+    """How much of a chunk after its text is the same in the next one; None where that cannot be told."""
+    if b'"finish_reason"' in rest:
+        null = max(rest.find(b'"finish_reason":null'), rest.find(b'"finish_reason": null'))
+        close = rest.find(b"}]", null)
+        return rest[: close + 2] if null >= 0 and close >= 0 else None
+    number = rest.find(b'"sequence_number":')
+    if number >= 0:
+        return rest[: number + len(b'"sequence_number":')]
+    return rest

@@ -1,0 +1,68 @@
+"""Reads a response as it passes, in any dialect: a JSON body or an event stream, of any size, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from serve.answer import Answer
+from serve.clip import Clip
+from serve.dialects import decode, take_body
+from serve.event_stream import EventStream
+from serve.recover import recover
+
+
+class Reader(Protocol):
+    """Takes the bodies of one response in order."""
+
+    def feed(self, body: bytes, at: float) -> None:
+        """Take the next body, sent at `at` (seconds, monotonic)."""
+
+    def close(self) -> None:
+        """The response has ended, or will not go on."""
+
+
+class JsonBody:
+    """A JSON body, parsed once it is whole."""
+
+    def __init__(self, answer: Answer, *, failed: bool) -> None:
+        self._answer = answer
+        self._failed = failed
+        self._clip = Clip()
+
+    def feed(self, body: bytes, at: float) -> None:  # noqa: ARG002 - a body has no moments
+        """Keep the next part."""
+        if body:
+            self._clip.add(body)
+
+    def close(self) -> None:
+        """Parse what came; a body that was cut short tells nothing."""
+        raw = self._clip.whole()
+        if raw is None:
+            recover(self._answer, self._clip.head, self._clip.tail, whole_body=True)
+        elif raw:
+            document = decode(raw)
+            if document is not None:
+                take_body(self._answer, document, failed=self._failed)
+
+
+def reader_for(answer: Answer, status: int, headers: Mapping[bytes, bytes]) -> Reader | None:
+    """The reader for a response that starts so; None for one that tells nothing we could read.
+
+    Args:
+        answer: where the reader puts what it learns.
+        status: the HTTP status; from 400 up a body tells an error.
+        headers: the response's own, by name in lower case.
+    """
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        return None  # compressed by a middleware further in
+    content_type = headers.get(b"content-type", b"").lower()
+    if content_type.startswith(b"text/event-stream"):
+        return EventStream(answer)
+    if b"json" in content_type:
+        return JsonBody(answer, failed=status >= 400)
+    if b"metadata" in headers and content_type.startswith(b"application/octet-stream"):
+        body = JsonBody(answer, failed=status >= 400)  # vectors as bytes: vLLM puts id and usage into a header
+        body.feed(headers[b"metadata"], 0.0)
+        body.close()
+    return None
