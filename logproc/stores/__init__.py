@@ -1,0 +1,1 @@
+"""Records → searchable documents, and the stores that keep them."""

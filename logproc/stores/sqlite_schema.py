@@ -1,0 +1,59 @@
+"""How documents lie in a SQLite file: tables made of the field lists, texts kept once a file, a view to read by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
+
+APPLICATION_ID: Final = 0x6C6F6764  # "logd"
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The table `stored_NAME`, and the view NAME that shows it with its texts in place of their numbers."""
+
+    name: str
+    fields: tuple[Field, ...]
+
+    @property
+    def stored(self) -> str:
+        """The table's own name."""
+        return f"stored_{self.name}"
+
+    def schema(self) -> str:
+        """The statements that make everything in one file."""
+        columns = ", ".join(_declaration(field) for field in self.fields)
+        shown = ", ".join(f"{text_of(field)} AS {field.column}" for field in self.fields)
+        return f"""
+            CREATE TABLE IF NOT EXISTS texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+            CREATE TABLE IF NOT EXISTS skew (ms INTEGER NOT NULL) STRICT;
+            CREATE TABLE IF NOT EXISTS {self.stored} ({columns}) WITHOUT ROWID;
+            CREATE VIEW IF NOT EXISTS {self.name} AS SELECT {shown} FROM {self.stored};
+        """  # noqa: S608 - names of our own
+
+    def insert(self, columns: Sequence[str]) -> str:
+        """The statement that adds a row of these columns unless its id is there."""
+        marks = ", ".join("?" * len(columns))
+        return f"INSERT OR IGNORE INTO {self.stored} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of our own
+
+
+def _declaration(field: Field) -> str:
+    if field.type == "id":
+        return f"{field.column} BLOB PRIMARY KEY NOT NULL"
+    return f"{field.column} {field.sqlite_type} {'NOT NULL' if field.type == 'date' else ''}".strip()
+
+
+def text_of(field: Field) -> str:
+    """The SQL expression for a column's value: a repeated text is kept once, and a row holds its number."""
+    name = field.column
+    if not field.is_numbered:
+        return name
+    return f"iif(typeof({name}) = 'integer', (SELECT text FROM texts WHERE number = {name}), {name})"  # noqa: S608 - names of our own
+
+
+REQUESTS: Final = Table("requests", REQUEST_FIELDS)
+SERVERS: Final = Table("servers", SERVER_FIELDS)
