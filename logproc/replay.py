@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from logproc.flags import FLAGS
-from logproc.measure.measure import now_ms, tally
 from logproc.measure.servers import Servers
 from logproc.measure.sketch import Bins, quantiles
+from logproc.measure.tally import now_ms, tally
 from logproc.measure.totals import Totals
 from logproc.record import OUTCOMES
 from logproc.settings import Settings

@@ -1,0 +1,54 @@
+"""Adds what one block says to the totals: the same step in `run` and in `replay`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from logproc.batch import read
+from logproc.decode import REASONS
+from logproc.measure.rejected import RejectedFile
+from logproc.measure.servers import Servers
+from logproc.measure.totals import Totals
+from logproc.tailing.block import Block
+
+FILE_EVENTS: Final = ("opened", "rotated", "truncated", "rewritten", "finished", "lost")
+
+
+def now_ms() -> int:
+    """The wall clock, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def tally(
+    totals: Totals, servers: Servers, block: Block, clock: Callable[[], int], rejected: RejectedFile | None
+) -> None:
+    """Add everything one block says to the totals: the same in `run` and in `replay`."""
+    now = clock()
+    batch = read(block, totals.kinds, now)
+    if batch.events is not None:
+        totals.add(batch.events)
+    tables = totals.tables
+    for record in batch.servers:
+        servers.take(record, now, tables["server_starts"], tables["lines_lost"])
+    lines = tables["logproc_lines"]
+    lines.increase(("measure", "ok"), batch.lines)
+    tables["logproc_bytes"].increase(("measure",), block.end - block.start)
+    if batch.rejected:
+        lines.increase(("measure", "rejected"), len(batch.rejected))
+        for each in batch.rejected:
+            tables["logproc_lines_rejected"].increase((each.reason,))
+        if rejected is not None:
+            rejected.add(block.source, batch.rejected, now)
+
+
+def declare(totals: Totals) -> None:
+    """Set the counters that have few label sets to 0, so that `increase()` sees their first event."""
+    tables = totals.tables
+    for result in ("ok", "rejected", "unrelated"):
+        tables["logproc_lines"].increase(("measure", result), 0)
+    for reason in REASONS:
+        tables["logproc_lines_rejected"].increase((reason,), 0)
+    for event in FILE_EVENTS:
+        tables["logproc_file_events"].increase((event,), 0)
