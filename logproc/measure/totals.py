@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from logproc.events import Events, Floats, Kinds, concatenate
+from logproc.events import Events, Floats, Kind, Kinds, concatenate
 from logproc.flags import FLAGS, Flagger
 from logproc.measure.catalog import catalog
 from logproc.measure.sketch import bins_of, empty_bins
@@ -18,21 +19,40 @@ FOLD_AT: Final = 16_384
 """So many requests are gathered before they are added up: numpy's cost a call is then spread thin."""
 
 _EXACT: Final = float(1 << 53)
+_UNSEEN: Final = -2
+_NOWHERE: Final = -1
 
-_COUNTERS: Final = {
-    "prompt_tokens": "tokens",
-    "completion_tokens": "tokens",
-    "cached_tokens": "cached_tokens",
-    "reasoning_tokens": "reasoning_tokens",
+Labels = tuple[str, ...]
+
+
+def _model(kind: Kind) -> Labels:
+    return (kind.model,)
+
+
+def _model_and_operation(kind: Kind) -> Labels:
+    return (kind.model, kind.operation)
+
+
+_HISTOGRAMS: Final[dict[str, tuple[str, Callable[[Kind], Labels | None]]]] = {
+    "request_duration_seconds": (
+        "duration_ms",
+        lambda kind: None if kind.outcome == "rejected" else _model_and_operation(kind),
+    ),
+    "time_to_first_token_seconds": ("ttft_ms", lambda kind: _model_and_operation(kind) if kind.stream else None),
+    "time_per_output_token_seconds": ("tpot_ms", _model_and_operation),
+    "queue_time_seconds": ("queue_ms", _model),
+    "prefill_time_seconds": ("prefill_ms", _model),
+    "decode_time_seconds": ("decode_ms", _model),
 }
-_HISTOGRAMS: Final = {
-    "request_duration_seconds": "duration_ms",
-    "time_to_first_token_seconds": "ttft_ms",
-    "time_per_output_token_seconds": "tpot_ms",
-    "queue_time_seconds": "queue_ms",
-    "prefill_time_seconds": "prefill_ms",
-    "decode_time_seconds": "decode_ms",
+"""Histogram → the column that it observes, and the labels of a kind; None where the kind does not count."""
+
+_COUNTERS: Final[dict[str, tuple[str, Callable[[Kind], Labels | None]]]] = {
+    "prompt_tokens": ("tokens", lambda kind: (kind.model, "prompt")),
+    "completion_tokens": ("tokens", lambda kind: (kind.model, "completion")),
+    "cached_tokens": ("cached_tokens", _model),
+    "reasoning_tokens": ("reasoning_tokens", _model),
 }
+"""Column → the counter that sums it, and the labels of a kind."""
 
 
 class Totals:
@@ -51,7 +71,6 @@ class Totals:
         self._pending: list[Events] = []
         self._pending_count = 0
         self._rows: dict[str, npt.NDArray[np.int64]] = {}
-        self._known_kinds = 0
 
     def add(self, events: Events) -> None:
         """Take the events of one batch; they are added up by and by."""
@@ -66,56 +85,40 @@ class Totals:
             events = concatenate(self._pending)
             self._pending.clear()
             self._pending_count = 0
-            self._learn_rows()
             self._count(events)
-            for name, column in _HISTOGRAMS.items():
-                self._observe(name, events.kind, getattr(events, column))
+            for name, (column, labels) in _HISTOGRAMS.items():
+                self._observe(name, events.kind, getattr(events, column), labels)
             self._sketch(events)
         if self.kinds.is_full:
             self.kinds = Kinds()
-            self._known_kinds = 0
             self._rows.clear()
             self._flagger.forget()
 
-    def _learn_rows(self) -> None:
-        """The row of each kind in each table; -1 where the kind does not count there."""
-        new = self.kinds.list[self._known_kinds :]
-        if not new:
-            return
-        self._known_kinds = len(self.kinds.list)
-        rows: dict[str, list[int]] = {}
-
-        def put(key: str, table: str, labels: tuple[str, ...] | None) -> None:
-            rows.setdefault(key, []).append(-1 if labels is None else self.tables[table].row(labels))
-
-        for kind in new:
-            model, both = (kind.model,), (kind.model, kind.operation)
-            put("requests", "requests", (*both, str(kind.status), kind.outcome))
-            put("finish_reasons", "finish_reasons", (kind.model, kind.finish_reason) if kind.finish_reason else None)
-            put("prompt_tokens", "tokens", (kind.model, "prompt"))
-            put("completion_tokens", "tokens", (kind.model, "completion"))
-            put("cached_tokens", "cached_tokens", model)
-            put("reasoning_tokens", "reasoning_tokens", model)
-            put("request_duration_seconds", "request_duration_seconds", both if kind.outcome != "rejected" else None)
-            put("time_to_first_token_seconds", "time_to_first_token_seconds", both if kind.stream else None)
-            put("time_per_output_token_seconds", "time_per_output_token_seconds", both)
-            for name in ("queue_time_seconds", "prefill_time_seconds", "decode_time_seconds"):
-                put(name, name, model)
-        for key, more in rows.items():
-            known = self._rows.get(key, np.empty(0, np.int64))
-            self._rows[key] = np.concatenate([known, np.array(more, np.int64)])
+    def _rows_of(
+        self, key: str, table: str, labels: Callable[[Kind], Labels | None], present: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """The row of each kind; a kind gets its row when it is first present, so that nothing unseen is shown."""
+        rows = self._rows.get(key, np.empty(0, np.int64))
+        if len(rows) < len(self.kinds.list):
+            more = np.full(len(self.kinds.list) - len(rows), _UNSEEN, np.int64)
+            rows = self._rows[key] = np.concatenate([rows, more])
+        for number in np.flatnonzero(present & (rows == _UNSEEN)).tolist():
+            found = labels(self.kinds.list[number])
+            rows[number] = _NOWHERE if found is None else self.tables[table].row(found)
+        return rows
 
     def _count(self, events: Events) -> None:
         kinds = len(self.kinds.list)
         by_kind = np.bincount(events.kind, minlength=kinds)
-        for name in ("requests", "finish_reasons"):
-            self._add(name, self._rows[name], by_kind)
-        for column, name in _COUNTERS.items():
+        self._add("requests", "requests", _status_labels, by_kind > 0, by_kind)
+        self._add("finish_reasons", "finish_reasons", _finish_labels, by_kind > 0, by_kind)
+        for column, (name, labels) in _COUNTERS.items():
             values: Floats | None = getattr(events, column)
             if values is not None:
                 known = ~np.isnan(values)
-                sums = _sums(events.kind[known], values[known], kinds)
-                self._add(name, self._rows[column], sums)
+                kind = events.kind[known]
+                present = np.bincount(kind, minlength=kinds) > 0
+                self._add(column, name, labels, present, _sums(kind, values[known], kinds))
         bits = self._flagger.bits(events, self.kinds)
         table = self.tables["flags"]
         for bit, flag in enumerate(FLAGS):
@@ -125,38 +128,56 @@ class Totals:
                 for number in np.flatnonzero(counts).tolist():
                     self._increase(table, (flag, self.kinds.list[number].model), int(counts[number]))
 
-    def _add(self, name: str, rows: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+    def _add(
+        self,
+        key: str,
+        name: str,
+        labels: Callable[[Kind], Labels | None],
+        present: npt.NDArray[np.bool_],
+        counts: npt.NDArray[np.int64],
+    ) -> None:
         table = self.tables[name]
-        used = (rows >= 0) & (counts != 0)
+        rows = self._rows_of(key, name, labels, present)
+        used = present & (rows >= 0)
         np.add.at(table.cells[:, 0], rows[used], counts[used])
         if table.other_row >= 0:
-            folded = int(counts[used & (rows == table.other_row)].sum())
-            self.tables["logproc_series_folded"].increase((table.metric.name,), folded)
+            self._folded(table, int(counts[used & (rows == table.other_row)].sum()))
+
+    def _folded(self, table: Table, count: int) -> None:
+        self.tables["logproc_series_folded"].increase((table.metric.name,), count)
 
     def _increase(self, table: Table, labels: tuple[str, ...], by: int) -> None:
         row = table.row(labels)
         table.cells[row, 0] += by
         if row == table.other_row:
-            self.tables["logproc_series_folded"].increase((table.metric.name,), by)
+            self._folded(table, by)
 
-    def _observe(self, name: str, kind: npt.NDArray[np.int32], values: Floats | None) -> None:
+    def _observe(
+        self,
+        name: str,
+        kind: npt.NDArray[np.int32],
+        values: Floats | None,
+        labels: Callable[[Kind], Labels | None],
+    ) -> None:
         if values is None:
             return
-        table = self.tables[name]
-        rows = self._rows[name][kind]
-        used = (rows >= 0) & ~np.isnan(values)
-        if not used.all():
-            rows, values = rows[used], values[used]
-        if not len(rows):
+        known = ~np.isnan(values)
+        if not known.all():
+            kind, values = kind[known], values[known]
+        present = np.bincount(kind, minlength=len(self.kinds.list)) > 0
+        rows = self._rows_of(name, name, labels, present)[kind]
+        if rows.size and rows.min() < 0:
+            rows, values = rows[rows >= 0], values[rows >= 0]
+        if not rows.size:
             return
+        table = self.tables[name]
         width, count = table.metric.width, len(table)
         bucket = np.searchsorted(self._edges_ms[name], values, side="left")
         counts = np.bincount(rows * width + bucket, minlength=count * width).reshape(count, width)
         counts[:, -1] = _sums(rows, np.rint(values * 1000), count)
         table.cells[:count] += counts
         if table.other_row >= 0:
-            folded = int((rows == table.other_row).sum())
-            self.tables["logproc_series_folded"].increase((table.metric.name,), folded)
+            self._folded(table, int((rows == table.other_row).sum()))
 
     def _sketch(self, events: Events) -> None:
         durations = events.duration_ms[self._rows["request_duration_seconds"][events.kind] >= 0]
@@ -164,11 +185,18 @@ class Totals:
             self.duration_bins += bins_of(durations)
             self.longest_ms["duration_ms"] = max(self.longest_ms["duration_ms"], float(durations.max()))
         if events.ttft_ms is not None:
-            streams = self._rows["time_to_first_token_seconds"][events.kind] >= 0
-            ttft = events.ttft_ms[streams & ~np.isnan(events.ttft_ms)]
+            ttft = events.ttft_ms[self.kinds.streams[events.kind] & ~np.isnan(events.ttft_ms)]
             if len(ttft):
                 self.ttft_bins += bins_of(ttft)
                 self.longest_ms["ttft_ms"] = max(self.longest_ms["ttft_ms"], float(ttft.max()))
+
+
+def _status_labels(kind: Kind) -> Labels:
+    return (kind.model, kind.operation, str(kind.status), kind.outcome)
+
+
+def _finish_labels(kind: Kind) -> Labels | None:
+    return (kind.model, kind.finish_reason) if kind.finish_reason else None
 
 
 def _sums(rows: npt.NDArray[np.int32] | npt.NDArray[np.int64], values: Floats, count: int) -> npt.NDArray[np.int64]:
