@@ -46,8 +46,11 @@ class Consumer(Protocol):
     def take(self, block: Block) -> None:
         """Work on a block; its data is valid until this returns. May raise PausedError: it is then called again."""
 
-    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int]) -> None:
-        """Make everything taken durable together with the cursors. May raise PausedError: it is then called again."""
+    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int], dropped: Sequence[int] = ()) -> None:
+        """Make everything taken durable together with the cursors; `dropped` are keys of cursors no longer needed.
+
+        May raise PausedError: it is then called again.
+        """
 
     def close(self) -> None:
         """Let go of the database."""
@@ -130,11 +133,11 @@ class Feeder:
         self.progress.waiting_since = time.monotonic() - seconds if lag_bytes else None
 
     def _commit(self) -> None:
-        cursors, events = self._follower.changed(), dict(self._follower.events)
-        if cursors or events:
+        cursors, events, dropped = self._follower.changed(), dict(self._follower.events), list(self._follower.dropped)
+        if cursors or events or dropped or self.consumer.is_new:
             for name, size in self._follower.lost:
                 log.warning("a file was gone before it was read", file=name, bytes=size, consumer=self.consumer.name)
-            self._try(lambda: self.consumer.commit(cursors, events))
+            self._try(lambda: self.consumer.commit(cursors, events, dropped))
             self._follower.settled()
         self._last_commit = time.monotonic()
         self._note_lag()

@@ -115,8 +115,9 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor]) -> None:
-    """Write cursors inside the caller's transaction."""
+def save_cursors(connection: sqlite3.Connection, cursors: Iterable[Cursor], dropped: Iterable[int] = ()) -> None:
+    """Write cursors, and forget the dropped ones, inside the caller's transaction."""
+    connection.executemany("DELETE FROM cursors WHERE key = ?", [(key,) for key in dropped])
     connection.executemany(
         "INSERT INTO cursors (key, cursor) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET cursor = excluded.cursor",
         [(cursor.key, msgspec.msgpack.encode(cursor)) for cursor in cursors],

@@ -96,7 +96,14 @@ class Journal:
         row = self._connection.execute("SELECT value FROM facts WHERE name = 'rejected_length'").fetchone()
         return int(row[0]) if row else 0
 
-    def save(self, totals: Totals, servers: Servers, cursors: Iterable[Cursor], rejected_length: int) -> None:
+    def save(
+        self,
+        totals: Totals,
+        servers: Servers,
+        cursors: Iterable[Cursor],
+        rejected_length: int,
+        dropped: Iterable[int] = (),
+    ) -> None:
         """Everything that changed, and the cursors, in one transaction. Raises sqlite3.Error: then nothing is saved."""
         with self._database.transaction() as connection:
             for name, table in totals.tables.items():
@@ -111,7 +118,7 @@ class Journal:
                 _PUT_SERVER,
                 [(*key, msgspec.msgpack.encode(servers.all[key])) for key in servers.dirty & set(servers.all)],
             )
-            save_cursors(connection, cursors)
+            save_cursors(connection, cursors, dropped)
 
     def _save_facts(self, connection: sqlite3.Connection, totals: Totals, rejected_length: int) -> None:
         facts = [

@@ -48,7 +48,7 @@ class Measure:
         """Count one block."""
         tally(self._totals, self._servers, block, self._clock, self._rejected)
 
-    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int]) -> None:
+    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int], dropped: Sequence[int] = ()) -> None:
         """One transaction for the numbers and the cursors; only then are the numbers shown.
 
         Raises:
@@ -59,7 +59,7 @@ class Measure:
             self._totals.tables["logproc_file_events"].increase((event,), count)
         try:
             length = self._rejected.write()
-            self._journal.save(self._totals, self._servers, cursors, length)
+            self._journal.save(self._totals, self._servers, cursors, length, dropped)
             self._rejected.committed()
             if self._rejected.is_full:
                 self._rejected.rotate()

@@ -85,7 +85,12 @@ class Index:
         for result, count in written._asdict().items():
             self._counters["logproc_documents", self._store.name, result] += count
 
-    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int]) -> None:  # noqa: ARG002 - `measure` tells them
+    def commit(
+        self,
+        cursors: Sequence[Cursor],
+        events: Mapping[str, int],  # noqa: ARG002 - `measure` tells them
+        dropped: Sequence[int] = (),
+    ) -> None:
         """Make sure of the documents, then write the cursors and the counters in one transaction.
 
         Raises:
@@ -98,7 +103,7 @@ class Index:
                     "INSERT OR REPLACE INTO counters (name, store, result, value) VALUES (?, ?, ?, ?)",
                     [(*key, value) for key, value in self._counters.items()],
                 )
-                save_cursors(connection, cursors)
+                save_cursors(connection, cursors, dropped)
         except StoreUnavailableError as error:
             raise PausedError(str(error)) from error
         except sqlite3.Error as error:
