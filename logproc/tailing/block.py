@@ -12,7 +12,10 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """A line longer than `record.MAX_LINE` that was passed over: where it began, its length, and its first 4 KiB."""
+    """A line longer than `record.MAX_LINE` that was passed over.
+
+    `offset` is where it began, `length` its bytes without the newline, `head` its first 4 KiB.
+    """
 
     offset: int
     length: int
@@ -23,9 +26,11 @@ class TooLong:
 class Block:
     """Whole lines of one source, in order: the bytes `start` to `end` of it, less the lines in `too_long`.
 
-    `data` is valid until the next block is asked for (it is a view of a reused buffer). Each line ends in a newline,
-    but for the last line of a finished file, which may lack it. `first_line` is the 16-byte digest of the source's
-    first complete line: with it and the offset the id of a line without one is made (`documents.derived_id`).
+    The byte `data[i]` stands at `start + i` of the source: a line that is too long comes in a block of its own, with
+    empty `data`. `data` is valid until the next block is asked for (it is a view of a reused buffer). Each line ends in
+    a newline, but for the last line of a finished file, which may lack it. A block is at most 256 KiB, or one line.
+    `first_line` is the 16-byte digest of the source's first complete line: with it and the offset the id of a line
+    without one is made (`documents.derived_id`).
     """
 
     source: str
@@ -39,9 +44,10 @@ class Block:
 class Cursor(msgspec.Struct, kw_only=True):
     """How far one file is durably done, and by what it will be known again: head, the bytes before `offset`, size.
 
-    `key` numbers the file within one state directory. `device` and `inode` are hints, the hashes are proof
-    (blake2b, 16 bytes): `head` over the first `head_len` ≤ 1024 bytes, `tail` over the last ≤ 4096 bytes before
-    `offset`. For a packed file all of them speak of the unpacked stream. `size` is what was there at the last look.
+    `key` numbers the file within one state directory. `device` and `inode` are hints (0, 0: it has no file now), the
+    hashes are proof (blake2b, 16 bytes): `head` over the first `head_len` ≤ 1024 bytes, `tail` over the last ≤ 4096
+    bytes before `offset`. For a packed file all of them speak of the unpacked stream. `size` is what was there at the
+    last look. A packed file that was only remembered (`start: end`) is finished with offset and size 0.
     """
 
     key: int

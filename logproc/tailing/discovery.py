@@ -1,0 +1,196 @@
+"""Which files may belong to the access logs: what the globs match, and the rotated siblings of every match."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+_NO_LOGS: Final = (".lock", ".key", ".pid", ".tmp", ".part", ".swp", "~", ".bz2", ".xz", ".lz4", ".Z", ".zip", ".7z")
+"""Siblings that never hold lines that can be read: what other programs put beside a log, and unknown packers."""
+_TICK_NS: Final = 50_000_000
+"""A directory changed so recently may change again without a new time stamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One regular file under one of its names. `pattern` is the number of the glob it matches, -1 for a sibling."""
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    pattern: int
+
+    @property
+    def id(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.device, self.inode
+
+
+class _Glob:
+    """The last part of one glob."""
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        self.name = name
+        self._regex = re.compile(fnmatch.translate(name))
+        self._literal = not glob.has_magic(name)
+
+    def matches(self, name: str) -> bool:
+        """Whether a file of that name is meant; as in a shell, `*` does not stand for a leading dot."""
+        if self._literal:
+            return name == self.name
+        if name.endswith(_NO_LOGS) or (name.startswith(".") and not self.name.startswith(".")):
+            return False
+        return self._regex.match(name) is not None
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The names of one directory that count, as of one state of it: name, number of the glob or -1, is a link."""
+
+    mtime_ns: int
+    homes: frozenset[str]
+    names: list[tuple[str, int, bool]]
+
+
+class Discovery:
+    """Lists the candidates of some globs. A directory is listed again only when it has changed."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._by_directory: dict[str, list[_Glob]] = {}
+        for number, pattern in enumerate(patterns):
+            directory, name = os.path.split(os.path.abspath(pattern))
+            if name == "**":
+                directory, name = os.path.join(directory, "**"), "*"
+            self._by_directory.setdefault(directory, []).append(_Glob(number, name))
+        self._listings: dict[tuple[str, str], _Listing] = {}
+        self._said: dict[str, int] = {}
+        self.unsure: set[str] = set()
+        """Directories and files that could not be looked at in the last scan: what is there is not known."""
+
+    def scan(self, homes: Iterable[str]) -> list[Candidate]:
+        """Every candidate that is there now, one for each device and inode, under its real path.
+
+        `homes` are paths at which a followed file was written: their siblings count though nothing is there now.
+        """
+        self.unsure.clear()
+        homes_in: dict[str, set[str]] = {}
+        for home in homes:
+            directory, name = os.path.split(home)
+            homes_in.setdefault(directory, set()).add(name)
+        found: dict[tuple[int, int], Candidate] = {}
+        listed: set[tuple[str, str]] = set()
+        for pattern in self._by_directory:
+            for directory in self._directories(pattern):
+                real = os.path.realpath(directory)
+                listed.add((real, pattern))
+                for name, number, is_link in self._names(real, pattern, frozenset(homes_in.get(real, ()))):
+                    path = os.path.join(real, name)
+                    if is_link:
+                        path = os.path.realpath(path)
+                        target, base = os.path.split(path)
+                        homes_in.setdefault(target, set()).add(base)
+                    self._add(found, path, number)
+        own = {directory for directory, _ in listed}
+        for directory, names in homes_in.items():  # where links lead to, files are rotated too
+            if directory not in own:
+                listed.add((directory, ""))
+                for name, number, is_link in self._names(directory, "", frozenset(names)):
+                    if not is_link and name not in names:
+                        self._add(found, os.path.join(directory, name), number)
+        for gone in self._listings.keys() - listed:
+            del self._listings[gone]
+        return list(found.values())
+
+    def is_unsure(self, path: str) -> bool:
+        """Whether the last scan could not tell if there is a file at the path."""
+        return bool(self.unsure) and (path in self.unsure or os.path.dirname(path) in self.unsure)
+
+    def _directories(self, pattern: str) -> list[str]:
+        return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+
+    def _names(self, directory: str, pattern: str, homes: frozenset[str]) -> list[tuple[str, int, bool]]:
+        """The names in `directory` that match or are siblings: name, number of the glob or -1, is a link."""
+        try:
+            changed_ns = os.stat(directory).st_mtime_ns
+            known = self._listings.get((directory, pattern))
+            if known and known.mtime_ns == changed_ns and known.homes == homes:
+                return known.names
+            now_ns = time.time_ns()  # the clock of the file system, to compare with its time stamps
+            with os.scandir(directory) as entries:
+                names = [(entry.name, entry.is_symlink()) for entry in entries]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._not_sure(directory, error)
+            return []
+        self._said.pop(directory, None)
+        sorted_out = _sort_out(names, self._by_directory.get(pattern, []), homes)
+        if changed_ns < now_ns - _TICK_NS:
+            self._listings[directory, pattern] = _Listing(changed_ns, homes, sorted_out)
+        else:
+            self._listings.pop((directory, pattern), None)
+        return sorted_out
+
+    def _add(self, found: dict[tuple[int, int], Candidate], path: str, number: int) -> None:
+        try:
+            seen = os.stat(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._not_sure(path, error)
+            return
+        if not stat.S_ISREG(seen.st_mode):
+            return
+        if self._said:
+            self._said.pop(path, None)
+        one = Candidate(path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, number)
+        other = found.get(one.id)
+        if other is None or (one.pattern < 0, one.path) < (other.pattern < 0, other.path):
+            found[one.id] = one
+
+    def _not_sure(self, path: str, error: OSError) -> None:
+        self.unsure.add(path)
+        if self._said.get(path) != error.errno:
+            self._said[path] = error.errno or 0
+            log.warning("cannot look at %s: %s; trying again", path, error.strerror)
+
+
+def _sort_out(names: list[tuple[str, bool]], globs: list[_Glob], homes: frozenset[str]) -> list[tuple[str, int, bool]]:
+    """What of the names in a directory matches a glob or is the sibling of a match or a home."""
+    matches: list[tuple[str, int, bool]] = []
+    others: list[tuple[str, bool]] = []
+    for name, is_link in names:
+        number = next((one.number for one in globs if one.matches(name)), -1)
+        if number >= 0:
+            matches.append((name, number, is_link))
+        else:
+            others.append((name, is_link))
+    bases = homes | {one.name for one in globs if not glob.has_magic(one.name)} | {name for name, _, _ in matches}
+    stems = {os.path.splitext(base)[0] for base in bases}
+    siblings = [
+        (name, -1, is_link)
+        for name, is_link in others
+        if not name.endswith(_NO_LOGS) and _is_sibling(name, bases, stems)
+    ]
+    return matches + siblings
+
+
+def _is_sibling(name: str, bases: frozenset[str], stems: set[str]) -> bool:
+    """Whether `name` is BASE.*, BASE-* or STEM-* of one of the bases."""
+    for at, char in enumerate(name):
+        if char in ".-" and (name[:at] in bases or (char == "-" and name[:at] in stems)):
+            return True
+    return False

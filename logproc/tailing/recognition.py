@@ -1,0 +1,92 @@
+"""Holds a file of unknown inode against every stream that is known, by content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from logproc.tailing.discovery import Candidate
+from logproc.tailing.followed import Followed
+from logproc.tailing.identity import Seen, Verdict, decide, digest, tail_is
+from logproc.tailing.source import Source
+
+_RANK: Final = {Verdict.MOVED: 0, Verdict.UNPACKED: 0, Verdict.COPY: 1, Verdict.PART: 2, Verdict.NEW: 3}
+PARTIAL_S: Final = 5.0
+"""A file shorter than a known head that begins like it may be a copy in progress: it is left alone so long."""
+
+
+class Recognition:
+    """An index of the heads of all streams, and what was decided about files that are left alone."""
+
+    def __init__(self) -> None:
+        self._by_head: dict[tuple[int, bytes], dict[int, Followed]] = {}
+        self._lengths: Counter[int] = Counter()
+        self._entries: dict[int, tuple[int, bytes]] = {}
+
+    def learn(self, stream: Followed) -> None:
+        """Index the stream by its head as it is now."""
+        self.forget(stream)
+        cursor = stream.cursor
+        if cursor.head_len:
+            entry = (cursor.head_len, cursor.head)
+            self._by_head.setdefault(entry, {})[stream.key] = stream
+            self._entries[stream.key] = entry
+            self._lengths[cursor.head_len] += 1
+
+    def forget(self, stream: Followed) -> None:
+        """Take the stream out of the index."""
+        entry = self._entries.pop(stream.key, None)
+        if entry is None:
+            return
+        self._lengths[entry[0]] -= 1
+        if not self._lengths[entry[0]]:
+            del self._lengths[entry[0]]
+        del self._by_head[entry][stream.key]
+        if not self._by_head[entry]:
+            del self._by_head[entry]
+
+    def recognize(
+        self, candidate: Candidate, source: Source, streams: Iterable[Followed], *, young: bool, now: float
+    ) -> tuple[Verdict, Followed | None]:
+        """What the file is, and to which stream; `young`: it was first seen less than `PARTIAL_S` ago.
+
+        A tail in a packed file is not compared here: that needs all before it unpacked, which is done in turns.
+        """
+        head = source.head
+        best: tuple[Verdict, Followed | None] = (Verdict.NEW, None)
+        alike = [
+            stream
+            for length in self._lengths
+            if length <= len(head)
+            for stream in self._by_head.get((length, digest(head[:length])), {}).values()
+            if stream.left != candidate.id
+        ]
+        alike.sort(key=lambda stream: -stream.spot.offset)
+        packed = source.kind is not None
+        for stream in alike:
+            known = stream.snapshot()
+            reached = packed or source.size >= known.offset
+            seen = Seen(
+                same_inode=False,
+                same_head=True,
+                size=known.offset if packed else source.size,
+                same_tail=packed or (reached and tail_is(known, source.tail(known.offset))),
+                packed=packed,
+                gone=stream.gone(now),
+            )
+            verdict = decide(known, seen)
+            if _RANK[verdict] < _RANK[best[0]]:
+                best = (verdict, stream)
+        if best[0] is Verdict.NEW and young and self._begins_like_one(head, candidate, streams):
+            return Verdict.PART, None
+        return best
+
+    def _begins_like_one(self, head: bytes, candidate: Candidate, streams: Iterable[Followed]) -> bool:
+        return any(
+            stream.here
+            and stream.left != candidate.id
+            and len(stream.spot.head) > len(head)
+            and stream.spot.head.startswith(head)
+            for stream in streams
+        )

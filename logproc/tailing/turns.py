@@ -1,0 +1,44 @@
+"""Whose turn it is to be read: growing files in a ring, the backlog oldest first, one turn of each after the other."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+from logproc.tailing.followed import Followed
+
+
+class Turns:
+    """The streams with something unread."""
+
+    def __init__(self) -> None:
+        self._ring: deque[Followed] = deque()
+        self._backlog: list[tuple[int, str, int, Followed]] = []
+        self._backlog_next = False
+
+    def __bool__(self) -> bool:
+        """Whether anyone waits."""
+        return bool(self._ring or self._backlog)
+
+    def add(self, stream: Followed) -> None:
+        """Let a stream wait for its turn; it may be waiting already."""
+        if stream.queued:
+            return
+        stream.queued = True
+        if stream.live:
+            self._ring.append(stream)
+        else:
+            heapq.heappush(self._backlog, (stream.mtime_ns, stream.cursor.path, stream.key, stream))
+
+    def next(self) -> Followed | None:
+        """Whose turn it is; it no longer waits."""
+        if self._backlog and (self._backlog_next or not self._ring):
+            self._backlog_next = False
+            stream = heapq.heappop(self._backlog)[3]
+        elif self._ring:
+            self._backlog_next = True
+            stream = self._ring.popleft()
+        else:
+            return None
+        stream.queued = False
+        return stream
