@@ -54,7 +54,7 @@ class Seen:
             return "rejected" if self.status < 500 else "server_error"
         if self.finish_reason == "length":
             return "truncated"
-        return "ok" if any(self.texts.values()) else "empty"
+        return "ok" if any(text.strip() for text in self.texts.values()) else "empty"
 
 
 def look(call: Call, answer: Answer) -> Seen:

@@ -32,7 +32,14 @@ def test_ten_thousand_requests_give_ten_thousand_lines(load: Witness) -> None:
     assert len(load.request_lines) == REQUESTS
     lines = Counter(line["request_id"] for line in load.request_lines)
     assert lines == Counter(call.request.request_id for call, _ in load.calls)
-    assert all(line["lines_lost"] == 0 for line in load.lines if line.get("event") == "heartbeat")
+
+
+def test_under_load_the_heart_goes_on_beating_and_no_line_is_lost(load: Witness) -> None:
+    heartbeats = [line for line in load.lines if line.get("event") == "heartbeat"]
+    assert len(heartbeats) >= 2
+    assert all(line["lines_lost"] == 0 for line in heartbeats)
+    assert max(line["in_flight"] for line in heartbeats) > PARALLEL / 2
+    assert max(engine["running"] for line in heartbeats for engine in line["engines"]) > 0
 
 
 def test_under_load_the_token_sums_equal_vllm_s_own(load: Witness) -> None:

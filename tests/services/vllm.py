@@ -83,7 +83,7 @@ class VllmServer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,  # of its own, to end all of it; in this session, for a fair share of the processor
             )
         try:
             self._wait_until_healthy()
