@@ -164,6 +164,9 @@ def operation_of(path: str) -> str | None:
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+
+
 def make_line_id(time_ms: int, tail: bytes) -> str:
     """Base64url (22 characters) of 6 bytes of milliseconds since 1970 and 10 bytes of `tail`: sorts by time.
 
@@ -172,7 +175,8 @@ def make_line_id(time_ms: int, tail: bytes) -> str:
     """
     if len(tail) != 10:
         raise ValueError(f"an id ends in 10 bytes, not {len(tail)}")
-    return base64.urlsafe_b64encode(time_ms.to_bytes(6, "big") + tail).rstrip(b"=").decode("ascii")
+    encoded = binascii.b2a_base64(time_ms.to_bytes(6, "big") + tail, newline=False)
+    return encoded[:22].translate(_URLSAFE).decode("ascii")
 
 
 def line_id_bytes(value: object, time_ms: int) -> bytes | None:

@@ -15,7 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[Any]]
 
-_FILES: Final = ("http.response.pathsend", "http.response.zerocopysend")
+_START: Final = "http.response.start"
+_BODY: Final = "http.response.body"
+_BODIES: Final = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -59,28 +61,28 @@ class AccessLogMiddleware:
         feed: Callable[[bytes, float], None] | None = None
 
         async def receive_noted() -> Message:
+            nonlocal feed
             message = await receive()
             if message.get("type") == "http.disconnect" and exchange.final_at is None:
                 exchange.left = True
+                feed = None  # what is sent now reaches nobody
             return message
 
         async def send_noted(message: Message) -> None:
             nonlocal feed
             final = False
             try:
-                kind = message["type"]
-                if kind == "http.response.body":
-                    body = message.get("body")
-                    final = not message.get("more_body", False)
-                    if feed is not None and body and not exchange.left:
-                        feed(body if type(body) is bytes else bytes(body), monotonic())
-                elif kind == "http.response.start":
+                if feed is not None and message["type"] == _BODY and message.get("more_body"):
+                    feed(message.get("body", b""), monotonic())
+                elif message["type"] == _START:
                     message = exchange.start(message)
                     feed = None if exchange.reader is None else exchange.reader.feed
-                else:  # extensions that send a file in place of bodies
-                    final = kind in _FILES and not message.get("more_body", False)
-                if final and exchange.final_at is None:
-                    exchange.final_at = monotonic()  # from here on a client that leaves has its answer
+                elif message["type"] in _BODIES and not message.get("more_body"):
+                    final = True
+                    if feed is not None and (body := message.get("body")):
+                        feed(body, monotonic())
+                    if exchange.final_at is None:
+                        exchange.final_at = monotonic()  # from here on a client that leaves has its answer
             except Exception:
                 feed = exchange.reader = None
                 log.complain("a response")

@@ -8,6 +8,9 @@ from typing import Any, Final
 FINISH_ORDER: Final = ("stop", "tool_calls", "", "repetition", "length", "content_filter", "abort", "error")
 """From best to worst, for responses with several choices; `""` stands for a reason of another name."""
 
+MOST_PARTS: Final = 1024
+"""Choices, and tool calls, that are told apart in one stream."""
+
 _RANKS: Final = {reason: rank for rank, reason in enumerate(FINISH_ORDER)}
 _SAME_REASON: Final = {
     "end_turn": "stop",
@@ -29,60 +32,33 @@ _MODEL_LENGTH: Final = 256
 class Answer:
     """The facts of one response. Every number is None until the response has told it."""
 
-    __slots__ = (
-        "_calls",
-        "_choices",
-        "cached_tokens",
-        "completion_tokens",
-        "content_before_error",
-        "error",
-        "error_code",
-        "error_param",
-        "error_type",
-        "finish_reason",
-        "first_content_at",
-        "id",
-        "last_content_at",
-        "longest_gap",
-        "max_tokens",
-        "model",
-        "operation",
-        "prompt_tokens",
-        "reasoning",
-        "reasoning_tokens",
-        "text",
-        "tool_call",
-        "tool_calls",
-        "understood",
-    )
-
-    def __init__(self) -> None:
-        self.id: str | None = None
-        self.model: str | None = None
-        self.operation: str | None = None
-        """The OTel operation by the shape of the body, for routes that serve several."""
-        self.understood = False
-        """A generated answer in a shape we know was seen, so its emptiness means something."""
-        self.text = False
-        self.reasoning = False
-        self.tool_call = False
-        self.tool_calls = 0
-        self.finish_reason: str | None = None
-        self.prompt_tokens: int | None = None
-        self.completion_tokens: int | None = None
-        self.cached_tokens: int | None = None
-        self.reasoning_tokens: int | None = None
-        self.max_tokens: int | None = None
-        self.error = False
-        self.error_type: str | None = None
-        self.error_code: int | None = None
-        self.error_param: str | None = None
-        self.content_before_error = False
-        self.first_content_at: float | None = None
-        self.last_content_at = 0.0
-        self.longest_gap: float | None = None
-        self._choices: set[int] | int = 0
-        self._calls: set[tuple[int, int]] = set()
+    id: str | None = None
+    model: str | None = None
+    operation: str | None = None
+    """The OTel operation by the shape of the body, for routes that serve several."""
+    understood = False
+    """A generated answer in a shape we know was seen, so its emptiness means something."""
+    text = False
+    reasoning = False
+    tool_call = False
+    tool_calls = 0
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    max_tokens: int | None = None
+    error = False
+    error_type: str | None = None
+    error_code: int | None = None
+    error_param: str | None = None
+    content_before_error = False
+    first_content_at: float | None = None
+    last_content_at = 0.0
+    longest_gap = -1.0
+    """Seconds; negative until content was sent twice."""
+    _choices: frozenset[int] | int = 0
+    _calls: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def n(self) -> int:
@@ -103,9 +79,9 @@ class Answer:
                 if index == 0:
                     self._choices = 1
                     return
-                self._choices = set(range(self._choices))
-            if len(self._choices) < 4096:
-                self._choices.add(index)
+                self._choices = frozenset(range(self._choices))
+            if index not in self._choices and len(self._choices) < MOST_PARTS:
+                self._choices |= {index}
 
     def choices(self, count: int) -> None:
         """A whole body had this many choices."""
@@ -130,8 +106,10 @@ class Answer:
         """Take a tool call. The parts of a streamed one have the same `choice` and `index`, and count once."""
         self.tool_call = True
         if isinstance(index, int):
-            self._calls.add((choice if isinstance(choice, int) else 0, index))
-            self.tool_calls = len(self._calls)
+            part = (choice if isinstance(choice, int) else 0, index)
+            if part not in self._calls and len(self._calls) < MOST_PARTS:
+                self._calls |= {part}
+                self.tool_calls = len(self._calls)
         else:
             self.tool_calls += 1
 
@@ -147,10 +125,8 @@ class Answer:
         """Generated content was sent at this moment (seconds, monotonic)."""
         if self.first_content_at is None:
             self.first_content_at = at
-        else:
-            gap = at - self.last_content_at
-            if self.longest_gap is None or gap > self.longest_gap:
-                self.longest_gap = gap
+        elif at - self.last_content_at > self.longest_gap:
+            self.longest_gap = at - self.last_content_at
         self.last_content_at = at
 
     def finish(self, reason: Any) -> None:

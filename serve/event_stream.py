@@ -17,41 +17,54 @@ LEARN_AT_MOST: Final = 16
 """Patterns tried in one stream. A server whose chunks never repeat gains nothing from them."""
 
 
+NO_PATTERN: Final = b"\xff"
+"""No chunk begins so: it is not UTF-8."""
+LF: Final = 10
 TEXT_KEYS: Final = ("content", "text", "text_delta")
 
 
 class EventStream:
     """One event stream. `feed` takes the bodies in order, `close` ends it; both only add to the answer."""
 
+    _has_data = False
+    _line_start = b""
+    """The beginning of a line that is too short to tell its field."""
+    _in_data: bool | None = None
+    """Inside a line: whether it is a data line; None at the start of one."""
+    _after_cr = False
+    _dispatched = 0
+    _content_key = ""
+    _learnt = 0
+    _pattern = NO_PATTERN
+    """How an ordinary chunk begins, up to its text."""
+    _before = NO_PATTERN
+    """The same, while the stream stands between two events; else nothing can match."""
+    _text_from = 0
+    _after = b""
+    _varies = False
+    """What follows the text begins with `_after`; otherwise it is `_after`."""
+    _counts = False
+    """The ordinary chunk tells the usage so far."""
+    _last_counts: bytes | None = None
+
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._event = Clip()
-        self._has_data = False
-        self._line_start = b""
-        """The beginning of a line that is too short to tell its field."""
-        self._in_data: bool | None = None
-        """Inside a line: whether it is a data line; None at the start of one."""
-        self._after_cr = False
-        self._dispatched = 0
-        self._content_key = ""
-        self._learnt = 0
-        self._before: bytes | None = None
-        self._text_from = 0
-        self._after = b""
-        self._counts = False
-        self._last_counts: bytes | None = None
 
     def feed(self, body: bytes, at: float) -> None:
         """Take the next bytes of the stream, sent at `at` (seconds, monotonic)."""
-        before = self._before
-        if before is not None and body.startswith(before):
-            end = body.find(b'"', self._text_from)
-            if end > self._text_from and body.startswith(self._after, end) and body.find(b"\n\n", end) == len(body) - 2:
+        if body.startswith(self._before):
+            start = self._text_from
+            end = body.find(b'"', start)
+            if end > start and (
+                (body.startswith(self._after, end) and body.find(b"\n", end) == len(body) - 2 and body[-1] == LF)
+                if self._varies
+                else (end == len(body) - len(self._after) and body.endswith(self._after))
+            ):
                 answer = self._answer
                 gap = at - answer.last_content_at
-                if answer.longest_gap is None or gap > answer.longest_gap:
-                    answer.longest_gap = gap
                 answer.last_content_at = at
+                answer.longest_gap = max(answer.longest_gap, gap)
                 if self._counts:
                     self._last_counts = body
                 return
@@ -73,13 +86,17 @@ class EventStream:
         if not body:
             return
         self._after_cr = body.endswith(b"\r")
-        whole_lines = self._in_data is None and not self._line_start and not self._has_data
+        began_between = self._between_events()
         dispatched, self._content_key = self._dispatched, ""
         for line in body.splitlines(keepends=True):
             self._take_line(line, at)
-        self._before = None
-        if whole_lines and self._content_key and self._dispatched == dispatched + 1:
+        between = self._between_events()
+        if began_between and between and self._content_key and self._dispatched == dispatched + 1:
             self._learn(body)
+        self._before = self._pattern if between else NO_PATTERN
+
+    def _between_events(self) -> bool:
+        return self._in_data is None and not self._line_start and not self._has_data
 
     def _take_line(self, line: bytes, at: float) -> None:
         """A line, or a piece of one."""
@@ -144,9 +161,10 @@ class EventStream:
         if end <= start or body.startswith(b"\\", end - 1):
             return
         after = _constant(body[end:])
-        if after is not None:
+        if after is not None and (after != self._after or body[:start] != self._pattern):
             self._learnt += 1
-            self._before, self._text_from, self._after = body[:start], start, after
+            self._pattern, self._text_from, self._after = body[:start], start, after
+            self._varies = end + len(after) < len(body)
 
 
 def _usage_beside_content(document: Document) -> bool:
@@ -158,7 +176,9 @@ def _constant(rest: bytes) -> bytes | None:
     if b'"finish_reason"' in rest:
         null = max(rest.find(b'"finish_reason":null'), rest.find(b'"finish_reason": null'))
         close = rest.find(b"}]", null)
-        return rest[: close + 2] if null >= 0 and close >= 0 else None
+        if null < 0 or close < 0:
+            return None
+        return rest[: close + 2] if b'"usage"' in rest else rest
     number = rest.find(b'"sequence_number":')
     if number >= 0:
         return rest[: number + len(b'"sequence_number":')]

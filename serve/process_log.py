@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
-from serve.exchange import Exchange, Origin, Scope
+from serve.access_line import Process, access_line, required_fields
+from serve.exchange import Exchange, Scope
 from serve.in_flight import InFlight
 from serve.settings import Settings
 from serve.timings import TIMINGS, Timings
@@ -67,8 +68,7 @@ class ProcessLog:
         self._given_writer = writer
         self._writer = writer
         self._heartbeat: Any = None
-        self._origin = Origin(socket.gethostname(), os.getpid(), settings.service)
-        self._secret: bytes | None = None
+        self._process = Process(settings, socket.gethostname(), os.getpid())
         self._running: dict[int, Exchange] = {}
         self._open = False
         self._complaints: set[str] = set()
@@ -86,7 +86,6 @@ class ProcessLog:
         if self._open:
             return
         self._open = True
-        self._origin = Origin(socket.gethostname(), os.getpid(), self.settings.service)
         for warning in self.settings.warnings:
             _LOG.warning("%s", warning)
         if os.environ.get("VLLM_USE_RUST_FRONTEND", "0") not in ("", "0"):
@@ -97,10 +96,12 @@ class ProcessLog:
         self._writer = self._given_writer or self._make_writer()
         self._writer.start()
         atexit.register(self.stop, "exit")
+        secret = None
         try:
-            self._secret = identity.load_hash_key(self.settings.hash_key_file)
+            secret = identity.load_hash_key(self.settings.hash_key_file)
         except (OSError, ValueError) as error:
             _LOG.warning("no api_key_id in the access log: %s", error)
+        self._process = Process(self.settings, socket.gethostname(), os.getpid(), secret)
         try:
             self._start_heartbeat()
         except Exception:
@@ -166,8 +167,12 @@ class ProcessLog:
         if not self._open:  # a server without lifespan
             self.start()
             self.started(scope.get("app"), None)
-        exchange = Exchange(scope, self.monotonic(), self.settings.user_header)
-        exchange.in_flight = token = self.in_flight.enter()
+        token = self.in_flight.enter()
+        try:
+            exchange = Exchange(scope, self.monotonic(), token, self.settings.user_header)
+        except Exception:
+            self.in_flight.leave(token)
+            raise
         self._running[token] = exchange
         return exchange
 
@@ -177,23 +182,22 @@ class ProcessLog:
             return
         exchange.written = True
         try:
-            if exchange.in_flight is not None:
-                self.in_flight.leave(exchange.in_flight)
-                self._running.pop(exchange.in_flight, None)
+            self.in_flight.leave(exchange.in_flight)
+            self._running.pop(exchange.in_flight, None)
             end = exchange.final_at if exchange.final_at is not None else self.monotonic()
             duration_ms = round((end - exchange.received_at) * 1000, 3)
             now_ms = int(self.wall() * 1000)
-            head = (self._timestamp(now_ms), make_line_id(now_ms, os.urandom(10)), duration_ms)
+            head = (self._timestamp(now_ms), make_line_id(now_ms, identity.random_bytes(10)), duration_ms, exchange)
             if exchange.reader is not None:
                 try:
                     exchange.reader.close()
                 except Exception:
                     self.complain("a response")
             try:
-                line = exchange.line(*head, self._timings(exchange), self.settings, self._secret, self._origin)
+                line = access_line(*head, self._timings(exchange), self._process)
             except Exception:
                 self.complain("the line of a request")
-                line = exchange.minimal_line(*head)
+                line = required_fields(*head)
             if self._writer is not None:
                 self._writer.put(line)
         except Exception:
@@ -201,6 +205,8 @@ class ProcessLog:
 
     def _timings(self, exchange: Exchange) -> Timings | None:
         try:
+            if not len(TIMINGS):
+                return None
             engine_id = exchange.engine_id
             return None if engine_id is None else TIMINGS.take(engine_id)
         except Exception:
@@ -215,7 +221,7 @@ class ProcessLog:
         return f"{self._second_text}.{milliseconds:03d}Z"
 
     def _base(self) -> dict[str, object]:
-        return {"host": self._origin.host, "pid": self._origin.pid, "service": self._origin.service}
+        return {"host": self._process.host, "pid": self._process.pid, "service": self.settings.service}
 
     def _put_server_line(self, event: str, **fields: object) -> None:
         try:

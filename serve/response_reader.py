@@ -46,6 +46,11 @@ class JsonBody:
                 take_body(self._answer, document, failed=self._failed)
 
 
+def is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a response with these headers (names in lower case) is a stream of server-sent events."""
+    return headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+
+
 def reader_for(answer: Answer, status: int, headers: Mapping[bytes, bytes]) -> Reader | None:
     """The reader for a response that starts so; None for one that tells nothing we could read.
 
@@ -54,11 +59,11 @@ def reader_for(answer: Answer, status: int, headers: Mapping[bytes, bytes]) -> R
         status: the HTTP status; from 400 up a body tells an error.
         headers: the response's own, by name in lower case.
     """
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         return None  # compressed by a middleware further in
-    content_type = headers.get(b"content-type", b"").lower()
-    if content_type.startswith(b"text/event-stream"):
+    if is_event_stream(headers):
         return EventStream(answer)
+    content_type = headers.get(b"content-type", b"").lower()
     if b"json" in content_type:
         return JsonBody(answer, failed=status >= 400)
     if b"metadata" in headers and content_type.startswith(b"application/octet-stream"):
