@@ -1,8 +1,8 @@
 """What the demo's requests look like: lengths and arrivals drawn from distributions fitted to a real trace.
 
-Source: Azure LLM inference trace 2023, conversation (`AzureLLMInferenceTrace_conv.csv`, github.com/Azure/AzurePublicDataset,
-CC-BY): 19,366 requests of one hour. Only the numbers below come from it. How they were fitted, and how well they fit,
-stands in docs/decisions/0003-demo-traffic.md.
+Source: Azure LLM inference trace 2023, conversation (github.com/Azure/AzurePublicDataset, CC-BY): 19,366 requests of
+one hour. Only the numbers below come from it. How they were fitted, and how well they fit, stands in
+docs/decisions/0003-demo-traffic.md.
 """
 
 from __future__ import annotations
