@@ -118,6 +118,8 @@ class SqliteArchive:
             with closing(open_to_read(path)) as connection:
                 yield connection if _has_documents(path, connection) else None
         except sqlite3.Error as error:
+            if "interrupted" in str(error):
+                raise KeyboardInterrupt from error
             raise StoreUnavailableError(
                 f"{path} cannot be read: {error}. Leave it out with --from and --to, or move it away."
             ) from error

@@ -14,7 +14,7 @@ from logproc.stores.ids import id_text
 from logproc.stores.sqlite import SERVERS_FILE
 from logproc.stores.sqlite_archive import SqliteArchive, address
 from logproc.stores.sqlite_schema import REQUESTS, SERVERS, Table
-from logproc.stores.store import Question
+from logproc.stores.store import Question, StoreUnavailableError
 
 _ALLOWED: Final = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -33,7 +33,7 @@ def open_sql(archive: SqliteArchive, question: Question) -> sqlite3.Connection:
 
     Raises:
         TooManyDaysError: the range has too many days.
-        sqlite3.Error: a file cannot be read.
+        StoreUnavailableError: a day's file cannot be read.
     """
     connection = sqlite3.connect(":memory:", uri=True, isolation_level=None)
     paths = [path for _, path in archive.days(question)]
@@ -66,8 +66,12 @@ def _attach(connection: sqlite3.Connection, table: Table, paths: Sequence[Path],
     where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
     for number, path in enumerate(paths):
         name = f"{table.name}_{number}"
-        connection.execute(f"ATTACH ? AS {name}", (address(path),))
-        if connection.execute(f"SELECT count(*) FROM {name}.sqlite_master").fetchone()[0]:  # noqa: S608 - our own
+        try:
+            connection.execute(f"ATTACH ? AS {name}", (address(path),))
+            (tables,) = connection.execute(f"SELECT count(*) FROM {name}.sqlite_master").fetchone()  # noqa: S608
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{path} cannot be read: {error}.") from error
+        if tables:
             parts.append(f"SELECT * FROM {name}.{table.name}{where}")  # noqa: S608 - names of our own
     nothing = "SELECT " + ", ".join(f"NULL AS {field.column}" for field in table.fields) + " WHERE 0"
     connection.execute(f"CREATE TEMP VIEW {table.name} AS {' UNION ALL '.join(parts or [nothing])}")
