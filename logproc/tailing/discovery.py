@@ -178,19 +178,21 @@ def _sort_out(names: list[tuple[str, bool]], globs: list[_Glob], homes: frozense
             matches.append((name, number, is_link))
         else:
             others.append((name, is_link))
-    bases = homes | {one.name for one in globs if not glob.has_magic(one.name)} | {name for name, _, _ in matches}
+    bases = homes | {one.name for one in globs} | {name for name, _, _ in matches}
     stems = {os.path.splitext(base)[0] for base in bases}
     siblings = [
         (name, -1, is_link)
         for name, is_link in others
-        if not name.endswith(_NO_LOGS) and _is_sibling(name, bases, stems)
+        if not name.endswith(_NO_LOGS) and _is_sibling(name, globs, bases, stems)
     ]
     return matches + siblings
 
 
-def _is_sibling(name: str, bases: frozenset[str], stems: set[str]) -> bool:
-    """Whether `name` is BASE.*, BASE-* or STEM-* of one of the bases."""
+def _is_sibling(name: str, globs: list[_Glob], bases: frozenset[str], stems: set[str]) -> bool:
+    """Whether `name` is BASE.*, BASE-* or STEM-* of one of the bases, or of a file that a glob would match."""
     for at, char in enumerate(name):
-        if char in ".-" and (name[:at] in bases or (char == "-" and name[:at] in stems)):
-            return True
+        if char in ".-":
+            base = name[:at]
+            if base in bases or (char == "-" and base in stems) or any(one.matches(base) for one in globs):
+                return True
     return False

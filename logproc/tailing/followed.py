@@ -131,9 +131,9 @@ class Followed:
     def behind(self) -> int:
         """Bytes not committed, less the beginning of a line without an end; of a packed file as they lie there."""
         handed_out = self.spot.offset - self.settled
-        if self.packed:
-            return handed_out + (0 if self.ended else self.size)
-        return handed_out + (self.size - self.spot.offset if self.unread else 0)
+        if not self.unread or self.cursor.finished:
+            return handed_out
+        return handed_out + (self.size if self.packed else self.size - self.spot.offset)
 
     def gone(self, now: float) -> bool:
         """Whether its own file is no longer there, and nothing more comes through a descriptor that is still open."""

@@ -113,7 +113,6 @@ class Streams:
         """Bytes of the stream can no longer be read."""
         self.events["lost"] += 1
         self.lost.append((stream.cursor.path, unread))
-        log.warning("%s: %d bytes were lost before they were read", stream.cursor.path, unread)
 
     def drop(self, stream: Followed) -> None:
         """Forget a stream that will not be met again."""
