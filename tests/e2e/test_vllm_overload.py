@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 
-ONE_PLACE = ("--max-num-seqs", "1", "--max-num-queued-reqs", "3")
-"""One request runs, two wait, the fourth is refused."""
+ONE_PLACE = ("--max-num-seqs", "1", "--max-num-queued-reqs", "4")
+"""One request runs, three wait, the fifth is refused."""
 
 
 @dataclass
@@ -40,6 +39,11 @@ def chat(request_id: str, **more: Any) -> Request:
     return Request(request_id, "POST", "/v1/chat/completions", json.dumps(body).encode())
 
 
+def text_stream(request_id: str, prompts: list[str]) -> Request:
+    body = {"model": MODEL_NAME, "prompt": prompts, "max_tokens": 4, "stream": True}
+    return Request(request_id, "POST", "/v1/completions", json.dumps(body).encode())
+
+
 @pytest.fixture(scope="module")
 def crowd(vllm_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Crowd:
     folder: Path = tmp_path_factory.mktemp("crowd")
@@ -52,29 +56,35 @@ def crowd(vllm_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Cro
 
 
 async def _crowd(vllm: VllmServer) -> Crowd:
-    """One long stream runs, one request waits and is answered, one waits and leaves; four more come meanwhile."""
-    answers = {name: Answer() for name in ("runs", "waits", "leaves")}
-    requests = {
-        "runs": chat("runs", stream=True, max_tokens=1800, ignore_eos=True),
-        "waits": chat("waits", stream=True),
-        "leaves": chat("leaves"),
-    }
+    """One long stream runs and fills the only place; three wait, of whom one leaves; what comes meanwhile is refused.
+
+    vLLM looks for room for one prompt before it starts an answer, and again for each prompt when it has started: with
+    one seat left in the queue, a stream of two prompts is refused within an answer that began with 200.
+    """
+    answers = {name: Answer() for name in ("runs", "waits", "leaves", "waits-too")}
+    requests = {name: chat(name) for name in answers}
+    requests["runs"] = chat("runs", stream=True, max_tokens=1800, ignore_eos=True)
+    requests["waits"] = chat("waits", stream=True)
     tasks = {}
-    for name, state, number in (("runs", "running", 1), ("waits", "waiting", 1), ("leaves", "waiting", 2)):
+
+    async def begin(name: str, state: str, number: int) -> None:
         tasks[name] = asyncio.create_task(send(vllm.port, requests[name], answers[name]))
-        await wait_for(partial(_requests_are, vllm, state, number))
-    for number in range(2):
-        requests[f"refused-{number}"] = chat(f"refused-{number}")
-        requests[f"refused-stream-{number}"] = chat(f"refused-stream-{number}", stream=True)
-    for name in list(requests)[3:]:
-        answers[name] = await send(vllm.port, requests[name])
+        await wait_for(lambda: vllm.metric(f"vllm:num_requests_{state}") == number)
+
+    async def ask(request: Request) -> None:
+        requests[request.request_id] = request
+        answers[request.request_id] = await send(vllm.port, request)
+
+    await begin("runs", "running", 1)
+    await begin("waits", "waiting", 1)
+    await begin("leaves", "waiting", 2)
+    await ask(text_stream("refused-in-the-stream", ["first", "second"]))
+    await begin("waits-too", "waiting", 3)
+    await ask(chat("refused"))
+    await ask(chat("refused-before-the-stream", stream=True))
     tasks["leaves"].cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
     return Crowd({name: look(Call(name, requests[name], True), answers[name]) for name in requests})
-
-
-def _requests_are(vllm: VllmServer, state: str, number: int) -> bool:
-    return vllm.metric(f"vllm:num_requests_{state}") == number
 
 
 def test_every_request_in_the_crowd_has_one_line(crowd: Crowd) -> None:
@@ -82,20 +92,18 @@ def test_every_request_in_the_crowd_has_one_line(crowd: Crowd) -> None:
 
 
 def test_a_refused_stream_is_rejected_although_http_says_200(crowd: Crowd) -> None:
-    for name in ("refused-stream-0", "refused-stream-1"):
-        assert crowd.seen[name].status == 200
-        assert crowd.seen[name].error is not None
-        line = crowd.lines[name]
-        assert (line["status"], line["outcome"], line["error_code"]) == (200, "rejected", 503)
-        assert line["error_type"] == "Service Unavailable"
-        assert line["stream"] is True
-        assert line["prompt_tokens"] is line["completion_tokens"] is None
+    seen, line = crowd.seen["refused-in-the-stream"], crowd.lines["refused-in-the-stream"]
+    assert (seen.status, seen.stream) == (200, True)
+    assert seen.error is not None
+    assert (line["status"], line["outcome"], line["stream"]) == (200, "rejected", True)
+    assert (line["error_type"], line["error_code"]) == ("Service Unavailable", 503)
+    assert line["prompt_tokens"] is line["completion_tokens"] is None
 
 
-def test_a_refused_request_without_stream_is_rejected_with_503(crowd: Crowd) -> None:
-    for name in ("refused-0", "refused-1"):
-        assert crowd.seen[name].status == 503
-        assert (crowd.lines[name]["status"], crowd.lines[name]["outcome"]) == (503, "rejected")
+@pytest.mark.parametrize("name", ["refused", "refused-before-the-stream"])
+def test_a_request_refused_before_its_answer_began_is_rejected_with_503(crowd: Crowd, name: str) -> None:
+    assert crowd.seen[name].status == 503
+    assert (crowd.lines[name]["status"], crowd.lines[name]["outcome"]) == (503, "rejected")
 
 
 def test_a_client_that_leaves_the_queue_is_a_disconnect_without_an_answer(crowd: Crowd) -> None:
