@@ -50,6 +50,10 @@ class App:
     ) -> None:
         if not isinstance(settings.store, SqliteStore):
             raise UnsupportedError("store.kind: this version knows only `sqlite`")
+        if settings.logs.format != "jsonl":
+            raise UnsupportedError("logs.format: this version knows only `jsonl`")
+        if settings.notifiers:
+            log.warning("this version does not send alerts yet: `notifiers` has no effect")
         self.settings = settings
         self.failed = threading.Event()
         self._done = threading.Event()

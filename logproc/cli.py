@@ -123,12 +123,14 @@ def replay(
     ] = None,
 ) -> None:
     """Read old logs to the end and sum them up."""
+    from logproc.replay import check_readable
     from logproc.replay import replay as replay_files
     from logproc.replay_output import print_summary, progress
     from logproc.settings import Settings
 
     settings = _settings(pipeline) if pipeline else Settings.model_validate({"logs": {"paths": ["-"]}})
     try:
+        check_readable(files)
         with progress(files, hidden=as_json) as told:
             result = replay_files(files, settings, workers=workers, told=told)
     except OSError as error:

@@ -75,9 +75,6 @@ def replay(
     began = time.monotonic()
     # No scraper suffers from many series here, and a summary must not hide any under `__other__`.
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"max_series": MOST_SERIES})})
-    for path in files:
-        if str(path) != "-":
-            path.open("rb").close()
     parts = [part for path in files for part in _parts(path, workers)]
     total = Result()
     if workers == 1 or len(parts) == 1:
