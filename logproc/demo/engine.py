@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 BATCH: Final = 16
 """Requests that are worked on at once."""
 
-PREFILL_PER_S: Final = 15_000.0
+PREFILL_PER_S: Final = 20_000.0
 """Prompt tokens a second, one prompt after the other."""
 
 DECODE_PER_S: Final = 300.0
