@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from logproc.record import GENERATION, OPERATIONS, UNMATCHED
 from serve import identity
@@ -12,8 +11,6 @@ from serve.exchange import Exchange
 from serve.outcome import Facts, decide
 from serve.settings import Settings
 from serve.timings import Timings
-
-_UNKNOWN: Final = Timings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,60 +53,112 @@ def access_line(
     answer, scope = exchange.answer, exchange.scope
     path = identity.template_of(scope, OPERATIONS) or UNMATCHED
     operation = OPERATIONS.get(path) or answer.operation
-    if timings is None:
-        timings = _UNKNOWN
-    if answer.finish_reason is None:
+    if timings is not None and answer.finish_reason is None:
         answer.finish(timings.finish_reason)
     usage = getattr(exchange.metadata(), "final_usage_info", None)
-    queue_ms, prefill_ms, decode_ms, tpot_ms = _engine_times(timings, duration_ms)
-    key = identity.api_key(exchange.authorization, exchange.x_api_key)
     line: dict[str, object] = {
         "time": time,
         "id": line_id,
         "method": scope.get("method"),
         "path": path,
         "status": exchange.line_status,
-        "prompt_tokens": _known(answer.prompt_tokens, usage, "prompt_tokens", timings.prompt_tokens),
-        "completion_tokens": _known(answer.completion_tokens, usage, "completion_tokens", timings.completion_tokens),
+        "prompt_tokens": _known(answer.prompt_tokens, usage, timings, "prompt_tokens"),
+        "completion_tokens": _known(answer.completion_tokens, usage, timings, "completion_tokens"),
         "duration_ms": duration_ms,
-    }
-    optional = {
         "outcome": decide(facts_of(exchange, operation)),
         "request_id": exchange.request_id.decode("ascii"),
-        "response_id": identity.response_id(answer.id) if answer.id is not None else None,
-        "trace_id": identity.trace_id(exchange.traceparent) if exchange.traceparent else None,
-        "model": answer.model,
-        "operation": operation,
-        "stream": exchange.stream,
-        "finish_reason": answer.finish_reason,
-        "ttft_ms": None if answer.first_content_at is None else _ms(answer.first_content_at - exchange.received_at),
-        "stall_max_ms": None if answer.longest_gap < 0 else _ms(answer.longest_gap),
-        "queue_ms": queue_ms,
-        "prefill_ms": prefill_ms,
-        "decode_ms": decode_ms,
-        "tpot_ms": tpot_ms,
-        "cached_tokens": _known(
-            answer.cached_tokens, getattr(usage, "prompt_tokens_details", None), "cached_tokens", timings.cached_tokens
-        ),
-        "reasoning_tokens": _reasoning_tokens(answer, getattr(usage, "completion_tokens_details", None)),
-        "preemptions": timings.preemptions,
-        "n": answer.n if answer.n > 1 else None,
-        "tool_calls": answer.tool_calls or None,
-        "max_tokens": answer.max_tokens if answer.max_tokens is not None else timings.max_tokens,
-        "corrupted": timings.corrupted,
-        "error_type": answer.error_type or (None if exchange.left else exchange.raised or None),
-        "error_code": answer.error_code,
-        "error_param": answer.error_param,
-        "client": identity.client_address(scope.get("client"), exchange.forwarded_for, process.settings),
-        "user_id": identity.shown(exchange.user, 128) if exchange.user else None,
-        "api_key_id": identity.api_key_id(key, process.secret) if key else None,
-        "user_agent": identity.shown(exchange.user_agent, 256) if exchange.user_agent else None,
-        "host": process.host,
-        "pid": process.pid,
-        "service": process.settings.service,
     }
-    line.update({name: value for name, value in optional.items() if value is not None})
+    # Filling the dict step by step takes a quarter of the time of a large one that is filtered.
+    if answer.id is not None and (response_id := identity.response_id(answer.id)) is not None:
+        line["response_id"] = response_id
+    if exchange.traceparent and (trace_id := identity.trace_id(exchange.traceparent)) is not None:
+        line["trace_id"] = trace_id
+    if answer.model is not None:
+        line["model"] = answer.model
+    if operation is not None:
+        line["operation"] = operation
+    if exchange.stream is not None:
+        line["stream"] = exchange.stream
+    if answer.finish_reason is not None:
+        line["finish_reason"] = answer.finish_reason
+    if answer.first_content_at is not None:
+        line["ttft_ms"] = round((answer.first_content_at - exchange.received_at) * 1000, 3)
+    if answer.longest_gap >= 0:
+        line["stall_max_ms"] = round(answer.longest_gap * 1000, 3)
+    if timings is not None:
+        _add_engine_times(line, timings, duration_ms)
+    _add_counts(line, answer, usage, timings)
+    if answer.error or exchange.raised:
+        _add_error(line, exchange)
+    _add_client(line, exchange, process)
+    line["host"] = process.host
+    line["pid"] = process.pid
+    line["service"] = process.settings.service
     return line
+
+
+def _add_engine_times(line: dict[str, object], timings: Timings, duration_ms: float) -> None:
+    """Queue, prefill, decode and time per token (ms). One that exceeds the whole request is wrong; a prefill that
+    does takes the queue along, since both come from a clock that the engine never read.
+    """
+    prefill = timings.prefill_ms
+    if prefill is None or prefill <= duration_ms:
+        if timings.queue_ms is not None and timings.queue_ms <= duration_ms:
+            line["queue_ms"] = timings.queue_ms
+        if prefill is not None:
+            line["prefill_ms"] = prefill
+    if timings.decode_ms is not None and timings.decode_ms <= duration_ms:
+        line["decode_ms"] = timings.decode_ms
+    if timings.tpot_ms is not None and timings.tpot_ms <= duration_ms:
+        line["tpot_ms"] = timings.tpot_ms
+
+
+def _add_counts(line: dict[str, object], answer: Answer, usage: object, timings: Timings | None) -> None:
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = _known(answer.cached_tokens, details, timings, "cached_tokens")
+    if cached is not None:
+        line["cached_tokens"] = cached
+    details = getattr(usage, "completion_tokens_details", None)
+    reasoning = _known(answer.reasoning_tokens, details, None, "reasoning_tokens")
+    if reasoning is not None and (reasoning > 0 or not answer.reasoning):
+        line["reasoning_tokens"] = reasoning  # reasoning that was seen, but counted as none, was not counted
+    if timings is not None and timings.preemptions is not None:
+        line["preemptions"] = timings.preemptions
+    if answer.n > 1:
+        line["n"] = answer.n
+    if answer.tool_calls:
+        line["tool_calls"] = answer.tool_calls
+    max_tokens = _known(answer.max_tokens, None, timings, "max_tokens")
+    if max_tokens is not None:
+        line["max_tokens"] = max_tokens
+    if timings is not None and timings.corrupted is not None:
+        line["corrupted"] = timings.corrupted
+
+
+def _add_error(line: dict[str, object], exchange: Exchange) -> None:
+    answer = exchange.answer
+    if answer.error_type is not None:
+        line["error_type"] = answer.error_type
+    elif exchange.raised and not exchange.left:
+        line["error_type"] = exchange.raised
+    if answer.error_code is not None:
+        line["error_code"] = answer.error_code
+    if answer.error_param is not None:
+        line["error_param"] = answer.error_param
+
+
+def _add_client(line: dict[str, object], exchange: Exchange, process: Process) -> None:
+    client = identity.client_address(exchange.scope.get("client"), exchange.forwarded_for, process.settings)
+    if client is not None:
+        line["client"] = client
+    if exchange.user and (user_id := identity.shown(exchange.user, 128)):
+        line["user_id"] = user_id
+    if exchange.authorization or exchange.x_api_key:
+        key = identity.api_key(exchange.authorization, exchange.x_api_key)
+        if (api_key_id := identity.api_key_id(key, process.secret)) is not None:
+            line["api_key_id"] = api_key_id
+    if exchange.user_agent and (user_agent := identity.shown(exchange.user_agent, 256)):
+        line["user_agent"] = user_agent
 
 
 def facts_of(exchange: Exchange, operation: str | None) -> Facts:
@@ -131,34 +180,15 @@ def facts_of(exchange: Exchange, operation: str | None) -> Facts:
     )
 
 
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
-
-
-def _known(told: int | None, usage: object, name: str, by_engine: int | None) -> int | None:
+def _known(told: int | None, usage: object, timings: Timings | None, name: str) -> int | None:
     """A count as the response told it, else as the server noted it for itself, else as the engine did."""
     if told is not None:
         return told
-    if usage is None:
-        return by_engine
-    noted = getattr(usage, name, None)
-    return noted if isinstance(noted, int) and noted >= 0 else by_engine
-
-
-def _reasoning_tokens(answer: Answer, details: object) -> int | None:
-    """Reasoning that was seen but counted as none was not counted: its number is not known."""
-    tokens = _known(answer.reasoning_tokens, details, "reasoning_tokens", None)
-    return None if tokens == 0 and answer.reasoning else tokens
-
-
-def _engine_times(timings: Timings, duration_ms: float) -> tuple[float | None, ...]:
-    """Queue, prefill, decode and time per token (ms). One that exceeds the whole request is wrong; a prefill that
-    does takes the queue along, since both come from a clock that the engine never read.
-    """
-    times = (timings.queue_ms, timings.prefill_ms, timings.decode_ms, timings.tpot_ms)
-    if timings is _UNKNOWN:
-        return times
-    queue, prefill, decode, tpot = (time if time is not None and time <= duration_ms else None for time in times)
-    if prefill is None and timings.prefill_ms is not None:
-        queue = None
-    return queue, prefill, decode, tpot
+    if usage is not None:
+        noted = getattr(usage, name, None)
+        if isinstance(noted, int) and noted >= 0:
+            return noted
+    if timings is None:
+        return None
+    counted: int | None = getattr(timings, name)
+    return counted
