@@ -162,3 +162,62 @@ def schema() -> None:
     from logproc.settings import Settings
 
     typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+@app.command()
+def query(
+    last: Annotated[str | None, typer.Option(help="Only the last span: 90s, 1h, 7d.", show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="From this time: RFC 3339, a date, or a span ago.", show_default=False)
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Up to this time.", show_default=False)] = None,
+    outcome: Annotated[list[str] | None, typer.Option(help="ok, empty, stream_error, …", show_default=False)] = None,
+    flag: Annotated[list[str] | None, typer.Option(help="slow, stall, empty_completion, …", show_default=False)] = None,
+    model: Annotated[list[str] | None, typer.Option(help="By the model's name.", show_default=False)] = None,
+    client: Annotated[list[str] | None, typer.Option(help="By the client's address.", show_default=False)] = None,
+    user: Annotated[list[str] | None, typer.Option(help="By user id.", show_default=False)] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Any id: of the event, request, response or trace.", show_default=False),
+    ] = None,
+    slower_than: Annotated[str | None, typer.Option(help="Only slower ones: 3s, 800ms.", show_default=False)] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Counts, tokens, percentiles by model, client, user_id, api_key_id or outcome.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on showing new ones.")] = False,
+    sql: Annotated[str | None, typer.Option(help="A read-only SQL query.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
+    pipeline: Annotated[Path | None, typer.Option("--pipeline", help="Settings.", show_default=False)] = None,
+) -> None:
+    """Find requests: by time, outcome, flag, model, client, user, id or duration."""
+    settings = _settings(pipeline)
+    from logproc.query import run_query
+
+    if as_json and as_csv:
+        _fail("--json and --csv exclude each other", 2)
+    code = run_query(
+        settings.state / "documents",
+        last=last,
+        since=since,
+        until=until,
+        outcomes=outcome or (),
+        flags=flag or (),
+        models=model or (),
+        clients=client or (),
+        users=user or (),
+        ids=ids or (),
+        slower_than=slower_than,
+        by=by,
+        limit=limit,
+        follow=follow,
+        sql=sql,
+        form="json" if as_json else "csv" if as_csv else "table",
+        out=sys.stdout,
+        err=sys.stderr,
+    )
+    raise typer.Exit(code)

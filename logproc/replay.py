@@ -64,6 +64,13 @@ class Result:
         self.bytes += other.bytes
 
 
+def check_readable(files: Sequence[Path]) -> None:
+    """Raise the OSError of the first file that cannot be opened, before any work is done."""
+    for path in files:
+        if str(path) != "-":
+            path.open("rb").close()
+
+
 def replay(
     files: Sequence[Path], settings: Settings, *, workers: int = 1, told: Told = lambda _: None
 ) -> dict[str, Any]:
