@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import msgspec
+
 FINISH_ORDER: Final = ("stop", "tool_calls", "", "repetition", "length", "content_filter", "abort", "error")
 """From best to worst, for responses with several choices; `""` stands for a reason of another name."""
 
@@ -29,33 +31,33 @@ _FIELD: Final = re.compile(r"([A-Za-z_]{1,40}(?:\.[A-Za-z0-9_]{1,40})?)(?:[.\[].
 _MODEL_LENGTH: Final = 256
 
 
-class Answer:
+class Answer(msgspec.Struct):
     """The facts of one response. Every number is None until the response has told it."""
 
     id: str | None = None
     model: str | None = None
     operation: str | None = None
     """The OTel operation by the shape of the body, for routes that serve several."""
-    understood = False
+    understood: bool = False
     """A generated answer in a shape we know was seen, so its emptiness means something."""
-    text = False
-    reasoning = False
-    tool_call = False
-    tool_calls = 0
+    text: bool = False
+    reasoning: bool = False
+    tool_call: bool = False
+    tool_calls: int = 0
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     max_tokens: int | None = None
-    error = False
+    error: bool = False
     error_type: str | None = None
     error_code: int | None = None
     error_param: str | None = None
-    content_before_error = False
+    content_before_error: bool = False
     first_content_at: float | None = None
-    last_content_at = 0.0
-    longest_gap = -1.0
+    last_content_at: float = 0.0
+    longest_gap: float = -1.0
     """Seconds; negative until content was sent twice."""
     _choices: frozenset[int] | int = 0
     _calls: frozenset[tuple[int, int]] = frozenset()
