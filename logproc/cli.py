@@ -114,6 +114,24 @@ def run(
 
 
 @app.command()
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="End after so long; else Ctrl-C ends it.", show_default=False)
+    ] = None,
+) -> None:
+    """Watch logproc at work: a stand-in server, a load on it, two incidents; nothing to install or configure."""
+    from rich.console import Console
+
+    from logproc.demo.demo import DemoFailedError, run_demo
+
+    try:
+        code = run_demo(seconds, Console(highlight=False))
+    except DemoFailedError as error:
+        _fail(str(error), 1)
+    raise typer.Exit(code)
+
+
+@app.command()
 def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Access logs, also .gz and .zst.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
