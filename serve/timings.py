@@ -48,7 +48,7 @@ def timings_of(finished: object) -> Timings:
     Its fields are no stable interface: each is looked up by itself, and one that is missing, of another type,
     negative, not a number or longer than a day is None. A prefill longer than the whole request comes from an
     engine that keeps no statistics (`--disable-log-stats` with several API servers): the queue time is then
-    made up too.
+    made up too. "Not corrupted" is what vLLM also says when it did not look, as is its default: unknown.
     """
     e2e = _ms(getattr(finished, "e2e_latency", None))
     queue = _ms(getattr(finished, "queued_time", None))
@@ -57,7 +57,6 @@ def timings_of(finished: object) -> Timings:
     if e2e is not None and isinstance(raw_prefill, (int, float)) and raw_prefill * 1000 > e2e:
         queue = prefill = None
     generated = _count(getattr(finished, "num_generation_tokens", None))
-    corrupted = getattr(finished, "is_corrupted", None)
     reason = getattr(finished, "finish_reason", None)
     return Timings(
         queue_ms=queue,
@@ -70,7 +69,7 @@ def timings_of(finished: object) -> Timings:
         prompt_tokens=_count(getattr(finished, "num_prompt_tokens", None)),
         completion_tokens=generated,
         max_tokens=_count(getattr(finished, "max_tokens_param", None)),
-        corrupted=corrupted if isinstance(corrupted, bool) else None,
+        corrupted=True if getattr(finished, "is_corrupted", None) is True else None,
         finish_reason=None if reason is None else str(reason).lower()[:32],
     )
 

@@ -76,57 +76,57 @@ def replay(plugin: Any, name: str) -> None:
         (
             "stat_A.jsonl",
             "chatcmpl-a83c28b69632ce55",
-            Timings(0.22, 41.535, 13.606, 3.402, 76.668, 0, 0, 15, 5, 5, False, "length"),
+            Timings(0.22, 41.535, 13.606, 3.402, 76.668, 0, 0, 15, 5, 5, None, "length"),
         ),
         (
             "stat_A.jsonl",
             "chatcmpl-client-abc-123",
-            Timings(0.023, 3.438, 9.228, 2.307, 15.288, 0, 0, 15, 5, 5, False, "length"),
+            Timings(0.023, 3.438, 9.228, 2.307, 15.288, 0, 0, 15, 5, 5, None, "length"),
         ),
         (  # n = 2: the prompt once, the tokens of both
             "stat_A.jsonl",
             "chatcmpl-n2req",
-            Timings(0.011, 12.851, 26.132, 8.711, 49.329, 0, 0, 15, 8, 4, False, "length"),
+            Timings(0.011, 12.851, 26.132, 8.711, 49.329, 0, 0, 15, 8, 4, None, "length"),
         ),
         (  # nothing but the end-of-sequence token
             "stat_A.jsonl",
             "chatcmpl-af1a3ae736065c9a",
-            Timings(0.022, 5.866, 0.0, None, 9.191, 0, 0, 15, 1, 16, False, "stop"),
+            Timings(0.022, 5.866, 0.0, None, 9.191, 0, 0, 15, 1, 16, None, "stop"),
         ),
         (
             "stat_A.jsonl",
             "cmpl-ba769534f8507370",
-            Timings(0.048, 7.084, 17.006, 4.252, 27.333, 0, 0, 2, 5, 5, False, "length"),
+            Timings(0.048, 7.084, 17.006, 4.252, 27.333, 0, 0, 2, 5, 5, None, "length"),
         ),
         (
             "stat_A.jsonl",
             "resp_89c22cbdabc5881d",
-            Timings(0.028, 8.869, 12.6, 3.15, 24.662, 0, 0, 13, 5, 5, False, "length"),
+            Timings(0.028, 8.869, 12.6, 3.15, 24.662, 0, 0, 13, 5, 5, None, "length"),
         ),
         (  # a batch of two chats
             "stat_A.jsonl",
             "chatcmpl-95ec9a8f4edb4053",
-            Timings(0.012, 3.892, 5.776, 2.888, 17.214, 0, 0, 30, 6, 3, False, "length"),
+            Timings(0.012, 3.892, 5.776, 2.888, 17.214, 0, 0, 30, 6, 3, None, "length"),
         ),
         (  # a prompt that was partly in the prefix cache
             "stat_B.jsonl",
             "chatcmpl-aeec16bba8e425f4",
-            Timings(0.04, 12.096, 5.982, 5.982, 23.497, 128, 0, 223, 2, 2, False, "length"),
+            Timings(0.04, 12.096, 5.982, 5.982, 23.497, 128, 0, 223, 2, 2, None, "length"),
         ),
         (  # two prompts, n = 2
             "stat_C.jsonl",
             "cmpl-mp",
-            Timings(0.022, 7.946, 20.162, 10.081, 40.913, 0, 0, 3, 12, 3, False, "length"),
+            Timings(0.022, 7.946, 20.162, 10.081, 40.913, 0, 0, 3, 12, 3, None, "length"),
         ),
         (  # --disable-log-stats --api-server-count 2: the recorded prefill is the uptime of the host
             "stat_E.jsonl",
             "chatcmpl-93a9bef99f1d8e5d",
-            Timings(None, None, 22.217, 5.554, 58.979, 0, 0, 15, 5, 5, False, "length"),
+            Timings(None, None, 22.217, 5.554, 58.979, 0, 0, 15, 5, 5, None, "length"),
         ),
         (  # embeddings of two texts
             "stat_G.jsonl",
             "embd-emb1",
-            Timings(0.058, 23.67, None, None, 28.079, 0, 0, 7, 0, None, False, "stop"),
+            Timings(0.058, 23.67, None, None, 28.079, 0, 0, 7, 0, None, None, "stop"),
         ),
     ],
 )

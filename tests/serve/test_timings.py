@@ -47,7 +47,7 @@ def test_times_are_milliseconds() -> None:
         prompt_tokens=20,
         completion_tokens=11,
         max_tokens=100,
-        corrupted=False,
+        corrupted=None,
         finish_reason="stop",
     )
 
@@ -91,6 +91,12 @@ def test_one_token_has_no_time_between_tokens_and_no_token_has_no_decode() -> No
     assert (one.decode_ms, one.tpot_ms) == (0.0, None)
     none = timings_of(finished(num_generation_tokens=0, decode_time=0.0, mean_time_per_output_token=0))
     assert (none.decode_ms, none.tpot_ms) == (None, None)
+
+
+def test_not_corrupted_is_unknown_since_the_engine_looks_only_when_told_to() -> None:
+    assert timings_of(finished(is_corrupted=False)).corrupted is None
+    assert timings_of(finished(is_corrupted=1)).corrupted is None
+    assert timings_of(finished(is_corrupted=True)).corrupted is True
 
 
 def test_an_engine_that_tells_nothing_gives_nothing() -> None:
