@@ -17,8 +17,8 @@ class Incident(NamedTuple):
     ends_s: float
 
 
-QUEUE: Final = Incident("a queue builds up", "the engine takes 3 requests at a time, not 16", 20.0, 40.0)
-EMPTY: Final = Incident("a burst of empty completions", "2 in 3 answers end before their first word", 50.0, 62.0)
+QUEUE: Final = Incident("a queue builds up", "the engine takes 2 at a time, not 16", 20.0, 40.0)
+EMPTY: Final = Incident("a burst of empty completions", "2 in 3 end before a word", 50.0, 62.0)
 INCIDENTS: Final = (QUEUE, EMPTY)
 
 

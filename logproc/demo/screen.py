@@ -15,13 +15,15 @@ from logproc.demo.incidents import coming, playing
 from logproc.demo.numbers import PARTS, WINDOW_S, Growth, Look, Percentiles
 
 TITLE: Final = "stand-in server, no model behind it"
-FLAGGED_SHOWN: Final = 5
-TREND_S: Final = 30
+FLAGGED_SHOWN: Final = 4
+TREND_S: Final = 20
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _STYLES: Final = {"ok": "green", "truncated": "yellow", "client_disconnect": "yellow", "reasoning_only": "yellow"}
 _PART_STYLES: Final = {"queue": "red", "prefill": "yellow", "decode": "green"}
-_BAR: Final = 30
+_BAR: Final = 16
+_WIDTH: Final = 64
+"""Columns beside the labels, of a terminal of 80."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +58,29 @@ class Screen:
     ) -> RenderableType:
         """The whole view, `seconds` after the start; `flagged` are the newest odd requests, as documents."""
         grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(style="bold", width=14, no_wrap=True)
+        grid.add_column(style="bold", min_width=14, no_wrap=True)
         grid.add_column(no_wrap=True)
-        rate = f"{recent.requests_per_s:4.1f} /s {recent.tokens_per_s:7,.0f} tokens/s   "
-        grid.add_row("requests", Text(f"{rate}{_trend(self._rates)}"))
-        grid.add_row("duration", _percentiles(recent.duration_ms).append(f"  {_trend(self._slowest)}", "cyan"))
+        rate = f"{recent.requests_per_s:.1f} /s, {recent.tokens_per_s:,.0f} tokens/s"
+        grid.add_row("requests", Text(f"{rate:39}").append(f"    {_trend(self._rates)}", "cyan"))
+        grid.add_row("duration", _percentiles(recent.duration_ms).append(f"  P95 {_trend(self._slowest)}", "cyan"))
         grid.add_row("first token", _percentiles(recent.first_token_ms))
         grid.add_row("engine time", _where_time_goes(recent.mean_ms))
         grid.add_row("load", _load(load))
-        grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red", 60))
-        grid.add_row("flags", _counts(total.flags, {}, "yellow", 60) if total.flags else Text("none yet", "dim"))
+        grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red"))
+        grid.add_row("flags", _counts(total.flags, {}, "yellow"))
         return Group(
             _head(seconds, total.requests),
             _caption(seconds),
-            Text(f"the last {WINDOW_S:.0f} s; outcomes and flags since the start", "dim"),
+            Text(f"rates and times: the last {WINDOW_S:.0f} s; outcomes and flags: since the start", "dim"),
             grid,
             Text(),
             _flagged(flagged),
             Text(),
             Text.assemble(
-                (f"{'open':16}", "bold"), f"{self._pointers.address}/metrics   {self._pointers.address}/readyz"
+                ("open          ", "bold"), f"  {self._pointers.address}/metrics  {self._pointers.address}/readyz"
             ),
-            Text.assemble((f"{'look further':16}", "bold"), "in another terminal:"),
-            Text(f"  {self._pointers.command}", "cyan", no_wrap=True, overflow="fold"),
+            Text.assemble(("look further  ", "bold"), "  in another terminal (Ctrl-C ends the demo):"),
+            Text(f"  {self._pointers.command}", "cyan", overflow="fold"),
         )
 
 
@@ -135,7 +137,7 @@ def _head(seconds: float, requests: int) -> RenderableType:
     head.add_column(justify="right")
     head.add_row(
         Text.assemble(("logproc demo", "bold"), f"   {TITLE}"),
-        f"{minutes:02}:{rest:02}   {requests:,} requests   Ctrl-C ends",
+        f"{minutes:02}:{rest:02}  {requests:,} requests",
     )
     return head
 
@@ -181,23 +183,26 @@ def _load(load: Mapping[str, float]) -> Text:
     if not load:
         return Text("the first heartbeat comes after 10 s", "dim")
     text = Text(", ".join(f"{value:.0f} {name}" for name, value in load.items()))
-    return text.append("   (last heartbeat, one each 10 s)", "dim")
+    return text.append("   (told every 10 s)", "dim")
 
 
 def _plain_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
 
 
-def _counts(counts: Counter[str], styles: Mapping[str, str], usual: str, width: int) -> Text:
-    """Names and counts, the most frequent first, as many as fit into `width` columns."""
-    text = Text()
+def _counts(counts: Counter[str], styles: Mapping[str, str], usual: str) -> Text:
+    """Names and counts, the most frequent first, on two lines."""
+    text, used, lines = Text(), 0, 1
     for name, count in counts.most_common():
-        piece = f"{name} {count:,}   "
-        if len(text) + len(piece) > width:
-            text.append("…", "dim")
-            break
-        text.append(piece, styles.get(name, usual))
-    return text
+        piece = f"{name} {count:,}"
+        if used + len(piece) > _WIDTH:
+            if lines == 2:
+                break
+            text.append("\n")
+            used, lines = 0, lines + 1
+        text.append(f"{piece}   ", styles.get(name, usual))
+        used += len(piece) + 3
+    return text.append("\n" * (2 - lines))
 
 
 def _flagged(documents: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -35,7 +35,7 @@ from serve.timings import ENGINES, TIMINGS, Timings
 STEP_S: Final = 0.025
 """Seconds between two steps of the engine: each sends what it made since the last as one piece."""
 
-BATCH_IN_TROUBLE: Final = 3
+BATCH_IN_TROUBLE: Final = 2
 EMPTY_SHARE: Final = 0.67
 STREAM_ERROR_SHARE: Final = 0.005
 
