@@ -145,19 +145,19 @@ async def stream(send: Any, response_id: str, chunks: int) -> None:
 
 
 def finished_request(request_id: str) -> SimpleNamespace:
-    """What vLLM's plugin interface tells of one request."""
+    """What vLLM's plugin interface tells of one request, in times that fit into the moment that it takes here."""
     return SimpleNamespace(
         finish_reason="stop",
         request_id=request_id,
-        e2e_latency=1.5,
+        e2e_latency=5.1e-6,
         num_prompt_tokens=256,
         num_preemptions=0,
         num_generation_tokens=128,
         max_tokens_param=1000,
-        queued_time=0.01,
-        prefill_time=0.1,
-        decode_time=1.2,
-        mean_time_per_output_token=0.0094,
+        queued_time=1.1e-6,
+        prefill_time=1.2e-6,
+        decode_time=2.3e-6,
+        mean_time_per_output_token=1.0e-6,
         is_corrupted=False,
         num_cached_tokens=0,
     )

@@ -32,6 +32,7 @@ class LogFile:
         self._keep = max(1, keep)
         self._write = write
         self._fd: int | None = None
+        self._opened: tuple[int, int] | None = None  # device and inode of it
         self._lock_fd: int | None = None
         self._torn = False  # the file ends in a piece of a line: the next write begins with a newline
 
@@ -97,7 +98,7 @@ class LogFile:
     def _ready(self, size: int) -> int:
         """The descriptor of the file at our path with room for `size` bytes: opened, reopened or rotated as needed."""
         found = _stat(self.path) if self._fd is not None else None
-        if self._fd is None or found is None or not os.path.samestat(found, os.fstat(self._fd)):
+        if found is None or (found.st_dev, found.st_ino) != self._opened:
             found = self._open_file()  # the first time, or another one (logrotate) moved or deleted it
         if found.st_size == 0:
             self._torn = False  # new, or truncated by another
@@ -111,6 +112,7 @@ class LogFile:
         self._hold_slot()
         self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         found = os.fstat(self._fd)
+        self._opened = (found.st_dev, found.st_ino)
         self._torn = found.st_size > 0 and os.pread(self._fd, 1, found.st_size - 1) != b"\n"
         return found
 
@@ -187,7 +189,7 @@ def _first(lines: Sequence[bytes], start: int, limit: int) -> Sequence[bytes]:
 
 def _stat(path: str) -> os.stat_result | None:
     try:
-        return Path(path).stat()
+        return os.stat(path)  # noqa: PTH116 - once a batch
     except FileNotFoundError:
         return None
 
