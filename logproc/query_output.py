@@ -32,7 +32,7 @@ _STYLES: Final = {
 }
 
 _CSV_FIELDS: Final = (*(field.name for field in REQUEST_FIELDS), "event.outcome")
-_WIDE: Final = 240  # columns, where there is no terminal whose width we could ask for
+_WIDE: Final = 100_000  # characters a line, where there is no terminal: nothing is cut or folded
 
 
 def harmless(text: str) -> str:
