@@ -15,7 +15,8 @@ from logproc.tailing.identity import tail_is
 from logproc.tailing.lines import ContentChangedError, Framer
 from logproc.tailing.lookout import Lookout
 from logproc.tailing.packed import PackedStream
-from logproc.tailing.streams import Streams, size_of
+from logproc.tailing.source import size_of
+from logproc.tailing.streams import Streams
 
 _ENDLESS: Final = 1 << 62
 _UNPACK_TURN: Final = 4 << 20

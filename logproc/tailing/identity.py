@@ -30,6 +30,7 @@ class Verdict(Enum):
     MOVED = "the same content in another inode, and the old file is gone: go on here"
     UNPACKED = "rotated and compressed: go on in the unpacked stream"
     COPY = "a copy of a file that is still there: leave it"
+    CONTINUED = "a copy that has gone on while the original stood still: new from where the original ends"
     PART = "a copy still in progress, or an older part: leave it, look again when it grows"
     NEW = "another file"
 
@@ -44,7 +45,7 @@ class Seen:
 
     `size` is in bytes; where it is not known, anything not below the cursor's offset will do. `same_tail` counts only
     where `size` reaches the offset. `held`: our descriptor is open on it. `gone`: the cursor's own file is no longer
-    there.
+    there. `longer`: the cursor's own file is there, is read to its end, and is shorter than this one.
     """
 
     same_inode: bool
@@ -54,6 +55,7 @@ class Seen:
     packed: bool = False
     held: bool = False
     gone: bool = False
+    longer: bool = False
 
 
 def decide(known: Cursor, seen: Seen) -> Verdict:
@@ -72,7 +74,7 @@ def decide(known: Cursor, seen: Seen) -> Verdict:
     if not seen.same_tail:
         return Verdict.NEW
     if not seen.gone:
-        return Verdict.COPY
+        return Verdict.CONTINUED if seen.longer else Verdict.COPY
     return Verdict.UNPACKED if seen.packed else Verdict.MOVED
 
 

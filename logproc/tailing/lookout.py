@@ -12,8 +12,8 @@ from logproc.tailing.identity import LEAVES_ITS_FILE, Seen, Verdict, decide, hea
 from logproc.tailing.lines import BLOCK, ContentChangedError, first_line
 from logproc.tailing.packed import looks_packed
 from logproc.tailing.recognition import PARTIAL_S
-from logproc.tailing.source import Source
-from logproc.tailing.streams import Streams, size_of
+from logproc.tailing.source import Source, size_of
+from logproc.tailing.streams import Streams
 
 FINISH_S: Final = 60.0
 """A file that is not at its path and did not grow for so long is finished; one that is nowhere is lost."""
@@ -49,7 +49,7 @@ class Lookout:
             if not stream.here and not self._discovery.is_unsure(stream.cursor.path):
                 self._miss(stream, now)
         self._remember(strangers, now)
-        for candidate in sorted(strangers, key=lambda one: (looks_packed(one.path), one.mtime_ns, one.path)):
+        for candidate in sorted(strangers, key=_rank):
             if candidate.size:  # an empty file is like every other: it is nobody until something is in it
                 self._meet(candidate, now, start)
         self._let_newest_live(candidates)
@@ -272,7 +272,9 @@ class Lookout:
             return False
         new = streams.add(candidate, source, now)
         new.home = candidate.path if candidate.pattern >= 0 else None
-        if start == "end":
+        if verdict is Verdict.CONTINUED and stream is not None:
+            _stand_at(new, source, stream.spot.offset)
+        elif start == "end":
             _skip_to_end(new, source)
         if not new.cursor.finished:
             streams.events["opened"] += 1
@@ -358,16 +360,26 @@ def _skip_to_end(stream: Followed, source: Source) -> None:
     if stream.packed:
         stream.cursor.finished, stream.cursor.size, stream.ended = True, 0, True
         return
-    spot = stream.spot
-    spot.first_line = first_line(source.read)
     at = source.size
     while at > 0:
         begin = max(0, at - BLOCK)
         data = os.pread(source.fd, at - begin, begin)
         newline = data.rfind(b"\n")
         if newline >= 0:
-            spot.offset = begin + newline + 1
+            at = begin + newline + 1
             break
         at = begin
-    spot.before = source.tail(spot.offset)
+    _stand_at(stream, source, at)
+
+
+def _stand_at(stream: Followed, source: Source, offset: int) -> None:
+    """Begin to read at the offset, a line start."""
+    spot = stream.spot
+    spot.first_line = first_line(source.read) if offset else b""
+    spot.offset, spot.before = offset, source.tail(offset)
     spot.rescan()
+
+
+def _rank(candidate: Candidate) -> tuple[bool, int, bool, str]:
+    """Of several files with the same content the longest one at its path is met first; the others are its copies."""
+    return looks_packed(candidate.path), -candidate.size, candidate.pattern < 0, candidate.path

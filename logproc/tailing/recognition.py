@@ -9,9 +9,16 @@ from typing import Final
 from logproc.tailing.discovery import Candidate
 from logproc.tailing.followed import Followed
 from logproc.tailing.identity import Seen, Verdict, decide, digest, tail_is
-from logproc.tailing.source import Source
+from logproc.tailing.source import Source, size_of
 
-_RANK: Final = {Verdict.MOVED: 0, Verdict.UNPACKED: 0, Verdict.COPY: 1, Verdict.PART: 2, Verdict.NEW: 3}
+_RANK: Final = {
+    Verdict.MOVED: 0,
+    Verdict.UNPACKED: 0,
+    Verdict.COPY: 1,
+    Verdict.CONTINUED: 2,
+    Verdict.PART: 3,
+    Verdict.NEW: 4,
+}
 PARTIAL_S: Final = 5.0
 """A file shorter than a known head that begins like it may be a copy in progress: it is left alone so long."""
 
@@ -74,6 +81,7 @@ class Recognition:
                 same_tail=packed or (reached and tail_is(known, source.tail(known.offset))),
                 packed=packed,
                 gone=stream.gone(now),
+                longer=not packed and source.size > stream.spot.offset and _stands_still(stream),
             )
             verdict = decide(known, seen)
             if _RANK[verdict] < _RANK[best[0]]:
@@ -90,3 +98,11 @@ class Recognition:
             and stream.spot.head.startswith(head)
             for stream in streams
         )
+
+
+def _stands_still(stream: Followed) -> bool:
+    """Whether the stream's own file is read to its end, at this very moment."""
+    if stream.packed or stream.unread or not stream.here:
+        return False
+    size = size_of(stream.source.fd if stream.source else stream.cursor.path)
+    return size is not None and size <= stream.size

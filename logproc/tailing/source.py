@@ -53,3 +53,11 @@ def open_source(path: str) -> Source:
     stream = PackedStream(fd, kind) if kind else None
     read = stream.preadv if stream else file_reader(fd)
     return Source(fd, (stat.st_dev, stat.st_ino), stat.st_size, stat.st_mtime_ns, kind, read, stream)
+
+
+def size_of(file: int | str) -> int | None:
+    """The size of a file, open or by its path; None where it cannot be told."""
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return None

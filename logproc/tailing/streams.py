@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from typing import Final
@@ -171,10 +169,3 @@ class Streams:
         idle = next((one for one in self._open.values() if one.here and not one.unread), None)
         here = idle or next((one for one in self._open.values() if one.here), None)
         self.put_down(here or next(iter(self._open.values())))
-
-
-def size_of(fd: int) -> int | None:
-    """The size of an open file; None where it cannot be told."""
-    with contextlib.suppress(OSError):
-        return os.fstat(fd).st_size
-    return None

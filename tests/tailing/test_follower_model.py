@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from logproc.tailing.block import Cursor
 from logproc.tailing.follower import Follower
+from logproc.tailing.lines import Framer
 
 NAMES = ("access.jsonl", "access-1.jsonl")
 KEEP = 3
@@ -36,6 +37,9 @@ class Log:
 
 
 class Files(RuleBasedStateMachine):
+    block = 256 * 1024
+    open_files = 256
+
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="tailing-"))
@@ -56,7 +60,16 @@ class Files(RuleBasedStateMachine):
     def new_follower(self, *, first_start: bool = False) -> Follower:
         cursors = [msgspec.structs.replace(cursor) for cursor in self.database.values()]
         pattern = str(self.directory / "access*.jsonl")
-        return Follower([pattern], cursors, first_start=first_start, clock=lambda: self.now)
+        follower = Follower([pattern], cursors, first_start=first_start, clock=lambda: self.now)
+        follower._framer = Framer(self.block)
+        follower._streams._open_limit = self.open_files
+        return follower
+
+    @initialize(block=st.sampled_from((64, 4096, 256 * 1024)), open_files=st.sampled_from((1, 2, 256)))
+    def limits(self, block: int, open_files: int) -> None:
+        """Small blocks leave files half read; few descriptors are closed and opened again."""
+        self.block, self.open_files = block, open_files
+        self.crash(back=1)
 
     def teardown(self) -> None:
         for log in self.logs:
@@ -180,6 +193,23 @@ class Files(RuleBasedStateMachine):
             self.shift(log.path)
             shutil.copyfile(log.path, f"{log.path}.1")
             os.truncate(log.path, 0)
+
+    @rule(which=st.integers(0, 1), number=st.integers(0, KEEP), name=st.sampled_from((".bak", ".2.bak", "-old")))
+    def copy(self, which: int, number: int, name: str) -> None:
+        """A copy that is left lying, of something whole."""
+        log = self.logs[which]
+        path = Path(f"{log.path}.{number}") if number else log.path
+        if path.exists():
+            if log.half:
+                self.end_half(log)
+            shutil.copyfile(path, f"{log.path}{name}")
+
+    @rule(which=st.integers(0, 1), number=st.integers(0, KEEP))
+    def unpack(self, which: int, number: int) -> None:
+        packed = Path(f"{self.logs[which].path}.{number}.gz")
+        if packed.exists():
+            Path(f"{self.logs[which].path}.{number}").write_bytes(gzip.decompress(packed.read_bytes()))
+            packed.unlink()
 
     @rule(which=st.integers(0, 1))
     def truncate(self, which: int) -> None:
