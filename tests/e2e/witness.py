@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.e2e import traffic
 from tests.e2e.seen import Seen, look
+from tests.e2e.wait import wait_for
 from tests.services.vllm import VllmServer
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.e2e.traffic import Call
 
-LAST_LINES_LIMIT_S = 20.0
 PROMPT_SUM = "vllm:request_prompt_tokens_sum"
 GENERATION_SUM = "vllm:request_generation_tokens_sum"
 FINISHED = "vllm:request_prompt_tokens_count"
@@ -71,13 +71,15 @@ def read_lines(log: Path) -> list[dict[str, Any]]:
 def serve_and_watch(folder: Path, *, counted: Sequence[str], mixed: Sequence[str], parallel: int, seed: int) -> Witness:
     """Start a server, send it one request for each kind in `counted` and then in `mixed`, stop it, and read its log.
 
-    vLLM's own sums are read in between, so `counted` must be of kinds in COUNTED_ONCE.
+    vLLM's own sums are read in between, so `counted` must be of kinds in COUNTED_ONCE. The server lives until its
+    first heartbeat at least.
     """
     began = time.time()
     with VllmServer(folder) as vllm:
         first = _send(vllm, counted, "counted", parallel, seed)
         sums = _sums(vllm, sum(kind in traffic.ONE_ANSWER for kind in counted))
         second = _send(vllm, mixed, "mixed", parallel, seed)
+        asyncio.run(wait_for(lambda: b'"heartbeat"' in vllm.access_log.read_bytes()))
     return Witness(began, time.time(), first, second, vllm.access_log, read_lines(vllm.access_log), sums)
 
 
@@ -90,7 +92,5 @@ def _send(vllm: VllmServer, kinds: Sequence[str], prefix: str, parallel: int, se
 
 def _sums(vllm: VllmServer, finished: int) -> tuple[int, int]:
     """What vLLM has counted, once it has counted all that finished."""
-    deadline = time.monotonic() + LAST_LINES_LIMIT_S
-    while vllm.metric(FINISHED) < finished and time.monotonic() < deadline:
-        time.sleep(0.1)
+    asyncio.run(wait_for(lambda: vllm.metric(FINISHED) >= finished))
     return int(vllm.metric(PROMPT_SUM)), int(vllm.metric(GENERATION_SUM))
