@@ -10,7 +10,7 @@ from typing import Final
 
 from serve.answer import Answer
 from serve.clip import Clip
-from serve.dialects import Document, decode, take_event
+from serve.dialects import decode, take_event
 from serve.recover import recover
 
 LEARN_AT_MOST: Final = 16
@@ -20,6 +20,8 @@ LEARN_AT_MOST: Final = 16
 NO_PATTERN: Final = b"\xff"
 """No chunk begins so: it is not UTF-8."""
 LF: Final = 10
+_USAGE: Final = b'"usage":'
+_NUMBER: Final = b'"sequence_number":'
 TEXT_KEYS: Final = ("content", "text", "text_delta")
 
 
@@ -138,7 +140,6 @@ class EventStream:
         key = take_event(self._answer, document)
         if key:
             self._content_key = key
-            self._counts = _usage_beside_content(document)
             self._answer.content_at(at)
 
     # --- ordinary chunks ---
@@ -165,21 +166,16 @@ class EventStream:
             self._learnt += 1
             self._pattern, self._text_from, self._after = body[:start], start, after
             self._varies = end + len(after) < len(body)
-
-
-def _usage_beside_content(document: Document) -> bool:
-    return document.choices is not None and document.usage is not None
+            self._counts = after.endswith(_USAGE)
 
 
 def _constant(rest: bytes) -> bytes | None:
     """How much of a chunk after its text is the same in the next one; None where that cannot be told."""
     if b'"finish_reason"' in rest:
         null = max(rest.find(b'"finish_reason":null'), rest.find(b'"finish_reason": null'))
-        close = rest.find(b"}]", null)
-        if null < 0 or close < 0:
+        usage = rest.find(_USAGE, null)
+        if null < 0:
             return None
-        return rest[: close + 2] if b'"usage"' in rest else rest
-    number = rest.find(b'"sequence_number":')
-    if number >= 0:
-        return rest[: number + len(b'"sequence_number":')]
-    return rest
+        return rest if usage < 0 else rest[: usage + len(_USAGE)]
+    number = rest.find(_NUMBER)
+    return rest if number < 0 else rest[: number + len(_NUMBER)]

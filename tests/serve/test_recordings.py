@@ -28,7 +28,7 @@ TEXT = ("outcome", "path", "operation", "finish_reason", "response_id", "model",
 
 
 def _object(value: Any) -> Any:
-    """vLLM's account of a request is made of objects, not of dicts."""
+    """The account that vLLM leaves of a request is made of objects, not of dicts."""
     return (
         SimpleNamespace(**{name: _object(item) for name, item in value.items()}) if isinstance(value, dict) else value
     )
