@@ -119,10 +119,13 @@ def _take_choice(answer: Answer, choice: Choice) -> str | None:
         return _take_message(answer, message, choice.index)
     if choice.text is not None:
         return "text" if answer.visible(choice.text) else ""
-    if choice.token_ids not in (b"null", b"[]"):  # tokens in, tokens out: nobody has made text of them here
-        answer.text = True
-        return "token_ids"
-    return "" if choice.token_ids == b"[]" else None
+    tokens = bytes(choice.token_ids)
+    if tokens == b"null":
+        return None
+    if tokens == b"[]":
+        return ""
+    answer.text = True  # tokens in, tokens out: nobody has made text of them here
+    return "token_ids"
 
 
 def _take_message(answer: Answer, message: Message, choice: Any) -> str:
