@@ -146,26 +146,37 @@ class Discovery:
 
     def _add(self, found: dict[tuple[int, int], Candidate], path: str, number: int) -> None:
         try:
-            seen = os.stat(path)
-        except FileNotFoundError:
-            return
+            one = look_at(path, number)
         except OSError as error:
             self._not_sure(path, error)
             return
-        if not stat.S_ISREG(seen.st_mode):
-            return
         if self._said:
             self._said.pop(path, None)
-        one = Candidate(path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, number)
-        other = found.get(one.id)
-        if other is None or (one.pattern < 0, one.path) < (other.pattern < 0, other.path):
-            found[one.id] = one
+        if one is not None:
+            other = found.get(one.id)
+            if other is None or (one.pattern < 0, one.path) < (other.pattern < 0, other.path):
+                found[one.id] = one
 
     def _not_sure(self, path: str, error: OSError) -> None:
         self.unsure.add(path)
         if self._said.get(path) != error.errno:
             self._said[path] = error.errno or 0
             log.warning("cannot look at %s: %s; trying again", path, error.strerror)
+
+
+def look_at(path: str, pattern: int = -1) -> Candidate | None:
+    """The regular file at the path; None where there is none.
+
+    Raises:
+        OSError: what is there cannot be told.
+    """
+    try:
+        seen = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(seen.st_mode):
+        return None
+    return Candidate(path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, pattern)
 
 
 def _sort_out(names: list[tuple[str, bool]], globs: list[_Glob], homes: frozenset[str]) -> list[tuple[str, int, bool]]:

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Final, Literal
 
-from logproc.tailing.discovery import Candidate, Discovery
+from logproc.tailing.discovery import Candidate, Discovery, look_at
 from logproc.tailing.followed import Followed
 from logproc.tailing.identity import LEAVES_ITS_FILE, Seen, Verdict, decide, head_is, tail_is
 from logproc.tailing.lines import BLOCK, ContentChangedError, first_line
@@ -189,8 +189,7 @@ class Lookout:
     def _miss(self, stream: Followed, now: float) -> None:
         """No candidate has the stream's inode."""
         if stream.source is None:
-            if stream.cursor.inode and not stream.cursor.finished and self._is_still_there(stream):
-                stream.here, stream.home = True, None
+            if stream.cursor.inode and not stream.cursor.finished and self._is_still_there(stream, now):
                 return
         elif not stream.packed:
             size = size_of(stream.source.fd)
@@ -202,13 +201,16 @@ class Lookout:
                 self._streams.events["rotated"] += 1
                 stream.home = None
 
-    def _is_still_there(self, stream: Followed) -> bool:
+    def _is_still_there(self, stream: Followed, now: float) -> bool:
         """Whether the file lies where it was, though nothing leads to it any more (a link was switched)."""
         try:
-            seen = os.stat(stream.cursor.path)
+            candidate = look_at(stream.cursor.path)
         except OSError:
+            return True  # not known: that is no reason to give it up
+        if candidate is None or candidate.id != stream.id:
             return False
-        return (seen.st_dev, seen.st_ino) == stream.id
+        stream.home = None
+        return self._is_known(candidate, now)
 
     # --- files of an unknown inode -----------------------------------------------------------------------------------
 

@@ -125,14 +125,14 @@ class Streams:
 
     def open(self, path: str) -> Source | None:
         """Open a file, closing an idle one where there are too many; None, said once, where it cannot be opened."""
-        while len(self._open) >= self._open_limit:
-            self._close_one()
+        while len(self._open) >= self._open_limit and self._close_one():
+            pass
         try:
             source = open_source(path)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and self._open:
-                self._open_limit = max(8, len(self._open) // 2)
-                return self.open(path) if len(self._open) >= self._open_limit else None
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self._close_one():
+                self._open_limit = max(1, len(self._open))
+                return self.open(path)
             if error.errno != errno.ENOENT:
                 self.say(path, error)
             return None
@@ -164,8 +164,11 @@ class Streams:
         for stream in list(self._open.values()):
             self.put_down(stream)
 
-    def _close_one(self) -> None:
-        """Close the file unused for longest: one that can be opened again and has nothing unread, if there is one."""
-        idle = next((one for one in self._open.values() if one.here and not one.unread), None)
-        here = idle or next((one for one in self._open.values() if one.here), None)
-        self.put_down(here or next(iter(self._open.values())))
+    def _close_one(self) -> bool:
+        """Close the file unused for longest that can be opened again, one with nothing unread if there is; if any."""
+        again = [stream for stream in self._open.values() if stream.here]
+        idle = next((stream for stream in again if not stream.unread), None)
+        if idle is None and not again:
+            return False
+        self.put_down(idle or again[0])
+        return True
