@@ -72,6 +72,7 @@ class _Demo:
         self._log = folder / "access.jsonl"
         self._pointers = Pointers(app.web.address, command, short(folder))
         self._console = console
+        self._is_screen = console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
         self._began = time.monotonic()
 
     def play(self, seconds: float | None, stop: threading.Event) -> int:
@@ -102,10 +103,10 @@ class _Demo:
         archive = SqliteArchive(self._folder / "documents")
         screen = Screen(self._pointers)
         console = self._console
-        if not console.is_terminal:
+        if not self._is_screen:
             where = f"{self._pointers.address}/metrics; look further: {self._pointers.command}"
             console.print(f"logproc demo: {TITLE}; {where}", soft_wrap=True)
-        with Live(console=console, screen=True, auto_refresh=False) if console.is_terminal else _no_screen() as live:
+        with Live(console=console, screen=True, auto_refresh=False) if self._is_screen else _no_screen() as live:
             for turn in itertools.count(1):
                 until = LOOK_S * turn if seconds is None else min(LOOK_S * turn, seconds)
                 stopped = stop.wait(max(0.0, self._began + until - time.monotonic()))
@@ -128,7 +129,7 @@ class _Demo:
 
     def _counted(self, total: Look) -> dict[str, int]:
         """Every line, wherever it should be in the end."""
-        lines = sum(path.read_bytes().count(b"\n") for path in self._folder.glob("access*.jsonl"))
+        lines = sum(path.read_bytes().count(b"\n") for path in self._folder.glob("access.jsonl*"))
         documents = read_counters(self._folder / "index.db").get("logproc_documents", [])
         stored = sum(int(value) for labels, value in documents if labels["result"] == "stored")
         return {"in the log": lines, "counted": total.lines.total(), "documents": stored}

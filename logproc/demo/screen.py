@@ -20,7 +20,7 @@ TREND_S: Final = 20
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _STYLES: Final = {"ok": "green", "truncated": "yellow", "client_disconnect": "yellow", "reasoning_only": "yellow"}
-_PART_STYLES: Final = {"queue": "red", "prefill": "yellow", "decode": "green"}
+_PART_STYLES: Final = {"queue": ("█", "red"), "prefill": ("▒", "yellow"), "decode": ("░", "green")}
 _BAR: Final = 16
 _WIDTH: Final = 64
 """Columns beside the labels, of a terminal of 80."""
@@ -66,8 +66,8 @@ class Screen:
         grid.add_row("first token", _percentiles(recent.first_token_ms))
         grid.add_row("engine time", _where_time_goes(recent.mean_ms))
         grid.add_row("load", _load(load))
-        grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red"))
-        grid.add_row("flags", _counts(total.flags, {}, "yellow"))
+        grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red", 2))
+        grid.add_row("flags", _counts(total.flags, {}, "yellow", 2))
         return Group(
             _head(seconds, total.requests),
             _caption(seconds),
@@ -109,8 +109,8 @@ def summary(total: Look, all_time: Growth, counted: Mapping[str, int], pointers:
     grid.add_column(style="bold", width=14, no_wrap=True)
     grid.add_column()
     grid.add_row("requests", f"{total.requests:,} in {all_time.seconds:.0f} s")
-    grid.add_row("outcomes", _plain_counts(total.outcomes) or "none")
-    grid.add_row("flags", _plain_counts(total.flags) or "none")
+    grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red"))
+    grid.add_row("flags", _counts(total.flags, {}, "yellow"))
     grid.add_row("duration", _percentiles(all_time.duration_ms))
     grid.add_row("first token", _percentiles(all_time.first_token_ms))
     grid.add_row("tokens", f"{total.tokens['prompt']:,} prompt, {total.tokens['completion']:,} completion")
@@ -147,7 +147,7 @@ def _caption(seconds: float) -> Text:
     if incident is not None:
         return Text.assemble((f" incident played in: {incident.title} ", "bold white on red"), f" {incident.detail}")
     following, wait = coming(seconds)
-    return Text(f"all is well; in {wait:.0f} s an incident is played in: {following.title}", "dim")
+    return Text(f"no incident now; in {wait:.0f} s one is played in: {following.title}", "dim")
 
 
 def _ms(value: float | None) -> str:
@@ -173,9 +173,10 @@ def _where_time_goes(means: Mapping[str, float]) -> Text:
         return Text("–", "dim")
     text = Text()
     for part in PARTS:
-        text.append(f"{part} {_ms(means.get(part))}  ", _PART_STYLES[part])
+        text.append(f"{part} {_ms(means.get(part))}  ", _PART_STYLES[part][1])
     for part in PARTS:
-        text.append("█" * round(means.get(part, 0.0) / total * _BAR), _PART_STYLES[part])
+        block, style = _PART_STYLES[part]
+        text.append(block * round(means.get(part, 0.0) / total * _BAR), style)
     return text
 
 
@@ -190,19 +191,20 @@ def _plain_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
 
 
-def _counts(counts: Counter[str], styles: Mapping[str, str], usual: str) -> Text:
-    """Names and counts, the most frequent first, on two lines."""
-    text, used, lines = Text(), 0, 1
+def _counts(counts: Counter[str], styles: Mapping[str, str], usual: str, lines: int = 1) -> Text:
+    """Names and counts, the most frequent first, on as many lines as are needed, `lines` at least."""
+    text, used, begun = Text() if counts else Text("none", "dim"), 0, 1
     for name, count in counts.most_common():
         piece = f"{name} {count:,}"
-        if used + len(piece) > _WIDTH:
-            if lines == 2:
-                break
+        if used and used + 3 + len(piece) > _WIDTH:
             text.append("\n")
-            used, lines = 0, lines + 1
-        text.append(f"{piece}   ", styles.get(name, usual))
-        used += len(piece) + 3
-    return text.append("\n" * (2 - lines))
+            used, begun = 0, begun + 1
+        elif used:
+            text.append("   ")
+            used += 3
+        text.append(piece, styles.get(name, usual))
+        used += len(piece)
+    return text.append("\n" * (lines - begun))
 
 
 def _flagged(documents: Sequence[Mapping[str, Any]]) -> RenderableType:
