@@ -147,7 +147,7 @@ def _caption(seconds: float) -> Text:
     if incident is not None:
         return Text.assemble((f" incident played in: {incident.title} ", "bold white on red"), f" {incident.detail}")
     following, wait = coming(seconds)
-    return Text(f"no incident now; in {wait:.0f} s one is played in: {following.title}", "dim")
+    return Text(f"next incident, to be played in after {wait:.0f} s: {following.title}", "dim")
 
 
 def _ms(value: float | None) -> str:

@@ -118,7 +118,7 @@ def test_an_incident_is_named_as_played_in() -> None:
     nothing = look(0.0, [])
     screen, none = Screen(POINTERS), growth(nothing, nothing)
     assert "incident played in: a queue builds up" in drawn(screen.draw(QUEUE.begins_s, nothing, none, {}, []))[1]
-    assert "in 20 s one is played in: a queue" in drawn(screen.draw(0.0, nothing, none, {}, []))[1]
+    assert "next incident, to be played in after 20 s: a queue" in drawn(screen.draw(0.0, nothing, none, {}, []))[1]
     assert "incident played in: a burst of empty" in plain_line(EMPTY.begins_s, nothing, none, {})
 
 
