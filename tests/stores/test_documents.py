@@ -265,7 +265,8 @@ def test_heartbeats_are_documents_of_their_own() -> None:
         "mood": "good",
     }
     started = {"time": "2026-03-30T10:00:00Z", "event": "server_started", "version": "0.32", "startup_s": 42.5}
-    found = read(raw(line, request(), started))
+    data = raw(line, request(), started)
+    found = read(data)
     assert len(flat(found)) == 1
     beat, start = found.servers[0].flat(SERVER_FIELDS)
     assert json.loads(bytes(beat.pop("llm.engines"))) == line["engines"]
@@ -285,6 +286,7 @@ def test_heartbeats_are_documents_of_their_own() -> None:
         "log.offset": 0,
     }
     assert start["llm.startup"] == 42_500_000_000
+    assert start["log.offset"] == data.index(raw(started))
 
 
 @given(
