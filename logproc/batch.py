@@ -1,4 +1,4 @@
-"""Block → batch: its events as columns, its server lines, its rejected lines; in one quick pass where all is well."""
+"""Block → events, server lines and rejected lines; in one quick pass where all is well."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from logproc import decode
-from logproc.decode import Line, OddBlockError, Rejection
-from logproc.events import Events, Kinds, columns, concatenate
-from logproc.record import RequestRecord, ServerRecord
+from logproc.decode import OddBlockError, Rejection
+from logproc.events import Gathered
+from logproc.record import REQUEST, RequestRecord, ServerRecord
 from logproc.tailing.block import Block
 
 FEW_BYTES = 4096
@@ -18,77 +18,65 @@ FEW_BYTES = 4096
 
 @dataclass(slots=True)
 class Batch:
-    """The records of one block. `events` is None when there is no request in it."""
+    """What one block came to, beside its events."""
 
-    events: Events | None = None
     servers: list[ServerRecord] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     lines: int = 0
     """How many good lines, server lines included."""
 
 
-def read(block: Block, kinds: Kinds, now_ms: int) -> Batch:
-    """Decode a block. `now_ms` is the wall clock (ms since 1970), against which times in the future are judged.
+def read(block: Block, gathered: Gathered, now_ms: int) -> Batch:
+    """Decode a block: its events go to `gathered`. `now_ms` is the wall clock, against which the future is judged.
 
     An odd block is halved until the odd lines are alone, so that one bad line does not slow the others down.
     """
     batch = Batch()
-    parts: list[Events] = []
     if block.too_long:
-        _read_careful(block, kinds, now_ms, batch, parts)
+        _read_careful(block, gathered, now_ms, batch)
     else:
-        _read_quick(block, kinds, now_ms, batch, parts)
-    if parts:
-        batch.events = concatenate(parts)
+        _read_quick(block, gathered, now_ms, batch)
     return batch
 
 
-def _read_quick(block: Block, kinds: Kinds, now_ms: int, batch: Batch, parts: list[Events]) -> None:
+def _read_quick(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
+    kinds = gathered.kinds
     try:
-        rows, ends = decode.records(block.data)
-        kind = kinds.of(rows)
-        count = len(rows)
-        servers: list[ServerRecord] = []
+        rows, ends, present = decode.records(block.data, kinds.decoder)
+        kind = kinds.of(rows, present)
+        count, servers = len(rows), []
         if count and kind.min() < 0:
-            starts = np.concatenate([[0], ends[:-1] + 1])
+            starts = [0, *(ends[:-1] + 1).tolist()]
             for place in np.flatnonzero(kind < 0).tolist():
-                raw = bytes(block.data[starts[place] : ends[place]])
-                record = decode.line(raw, now_ms)
+                record = decode.line(bytes(block.data[starts[place] : ends[place]]), now_ms)
                 if isinstance(record, ServerRecord):
                     servers.append(record)
-            requests = kind >= 0
-            rows = [row for row, is_request in zip(rows, requests.tolist(), strict=True) if is_request]
-            kind = kind[requests]
-        events = columns(rows, kind, kinds, now_ms) if rows else None
+            rows = [row for row, number in zip(rows, kind.tolist(), strict=True) if number >= 0]
+            kind = kind[kind >= 0]
+        gathered.add(rows, kind, now_ms, present)
     except OddBlockError:
-        _read_halves(block, kinds, now_ms, batch, parts)
+        _read_halves(block, gathered, now_ms, batch)
         return
     batch.lines += count
     batch.servers += servers
-    if events is not None:
-        parts.append(events)
 
 
-def _read_halves(block: Block, kinds: Kinds, now_ms: int, batch: Batch, parts: list[Events]) -> None:
+def _read_halves(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
     size = len(block.data)
     middle = bytes(block.data).rfind(b"\n", 0, size // 2) + 1 if size > FEW_BYTES else 0
     if middle <= 0:
-        _read_careful(block, kinds, now_ms, batch, parts)
+        _read_careful(block, gathered, now_ms, batch)
         return
     for start, end in ((0, middle), (middle, size)):
         half = replace(block, start=block.start + start, end=block.start + end, data=block.data[start:end])
-        _read_quick(half, kinds, now_ms, batch, parts)
+        _read_quick(half, gathered, now_ms, batch)
 
 
-def _read_careful(block: Block, kinds: Kinds, now_ms: int, batch: Batch, parts: list[Events]) -> None:
+def _read_careful(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
     good, bad = decode.lines(block, now_ms)
     batch.rejected += bad
     batch.lines += len(good)
-    batch.servers += [line.record for line in good if isinstance(line.record, ServerRecord)]
-    rows = _requests(good)
-    if rows:
-        parts.append(columns(rows, kinds.of(rows), kinds, now_ms))
-
-
-def _requests(good: list[Line]) -> list[RequestRecord]:
-    return [line.record for line in good if isinstance(line.record, RequestRecord) and line.record.event == "request"]
+    records = [line.record for line in good]
+    batch.servers += [record for record in records if isinstance(record, ServerRecord)]
+    rows = [record for record in records if isinstance(record, RequestRecord) and record.event == REQUEST]
+    gathered.add(rows, gathered.kinds.of(rows), now_ms)

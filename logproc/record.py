@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 REQUEST: Final = "request"
 SERVER_STARTED: Final = "server_started"
@@ -36,6 +37,14 @@ MAX_LINE: Final = 1 << 20
 """A longer line (bytes, without its newline) is rejected as `too_long`."""
 
 
+MOST: Final = 1 << 36
+"""No count of tokens and no time in ms is greater: more is nonsense, and sums of thousands of them stay exact."""
+
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Milliseconds = Annotated[float, Meta(ge=0, le=MOST)]
+Status = Annotated[int, Meta(ge=100, le=599)]
+
+
 class RequestRecord(msgspec.Struct, gc=False, frozen=True):
     """One finished request. Times are milliseconds, None or UNSET is unknown; the fields stand in the log's own order.
 
@@ -46,10 +55,10 @@ class RequestRecord(msgspec.Struct, gc=False, frozen=True):
     event: str = REQUEST
     method: str | None = None
     path: str | None = None
-    status: int | None = None
-    prompt_tokens: int | msgspec.UnsetType | None = msgspec.UNSET
-    completion_tokens: int | msgspec.UnsetType | None = msgspec.UNSET
-    duration_ms: float | None = None
+    status: Status | None = None
+    prompt_tokens: Count | msgspec.UnsetType | None = msgspec.UNSET
+    completion_tokens: Count | msgspec.UnsetType | None = msgspec.UNSET
+    duration_ms: Milliseconds | None = None
     outcome: str | None = None
     request_id: str | None = None
     response_id: str | None = None
@@ -58,18 +67,18 @@ class RequestRecord(msgspec.Struct, gc=False, frozen=True):
     operation: str | None = None
     stream: bool | None = None
     finish_reason: str | None = None
-    ttft_ms: float | None = None
-    stall_max_ms: float | None = None
-    queue_ms: float | None = None
-    prefill_ms: float | None = None
-    decode_ms: float | None = None
-    tpot_ms: float | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    preemptions: int | None = None
-    n: int | None = None
-    tool_calls: int | None = None
-    max_tokens: int | None = None
+    ttft_ms: Milliseconds | None = None
+    stall_max_ms: Milliseconds | None = None
+    queue_ms: Milliseconds | None = None
+    prefill_ms: Milliseconds | None = None
+    decode_ms: Milliseconds | None = None
+    tpot_ms: Milliseconds | None = None
+    cached_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    preemptions: Count | None = None
+    n: Count | None = None
+    tool_calls: Count | None = None
+    max_tokens: Count | None = None
     corrupted: bool | None = None
     error_type: str | None = None
     error_code: int | None = None

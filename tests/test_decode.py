@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc import batch, decode
-from logproc.events import Kinds
+from logproc.events import Gathered, Kinds
 from logproc.tailing.block import Block, TooLong
 from tests.lines import NOW_MS, block, raw, request
 
 
 def reasons(data: bytes) -> list[str]:
-    return [each.reason for each in batch.read(block(data), Kinds(), NOW_MS).rejected]
+    return [each.reason for each in batch.read(block(data), Gathered(Kinds()), NOW_MS).rejected]
 
 
 def good(data: bytes) -> int:
-    return batch.read(block(data), Kinds(), NOW_MS).lines
+    return batch.read(block(data), Gathered(Kinds()), NOW_MS).lines
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_record_is_one_line_even_where_json_would_go_on_over_the_newline() -> 
 def test_a_rejection_says_where_the_line_stands() -> None:
     first, bad = raw(request()), b"not json at all\n"
 
-    (rejection,) = batch.read(block(first + bad, start=1000), Kinds(), NOW_MS).rejected
+    (rejection,) = batch.read(block(first + bad, start=1000), Gathered(Kinds()), NOW_MS).rejected
 
     assert (rejection.offset, rejection.length, rejection.raw) == (1000 + len(first), len(bad) - 1, bad[:-1])
 
@@ -120,7 +120,7 @@ def test_offsets_are_right_behind_a_line_that_was_too_long_to_be_read() -> None:
     long = TooLong(offset=len(first), length=2_000_000, head=b'{"x":"aaaa')
     view = Block("a", b"", 0, len(first) + 2_000_001 + len(last), memoryview(first + last), (long,))
 
-    rejected = batch.read(view, Kinds(), NOW_MS).rejected
+    rejected = batch.read(view, Gathered(Kinds()), NOW_MS).rejected
 
     assert [(each.reason, each.offset) for each in rejected] == [
         ("too_long", len(first)),
@@ -133,7 +133,7 @@ def test_no_detail_quotes_the_line() -> None:
     bad_lines = [request(status=secret), request(time=secret), [secret], request(duration_ms=-1, prompt=secret)]
 
     rejected = batch.read(
-        block(b"".join(json.dumps(line).encode() + b"\n" for line in bad_lines)), Kinds(), NOW_MS
+        block(b"".join(json.dumps(line).encode() + b"\n" for line in bad_lines)), Gathered(Kinds()), NOW_MS
     ).rejected
 
     assert len(rejected) == 4
@@ -166,7 +166,10 @@ def test_reading_a_block_at_once_agrees_with_reading_it_line_by_line(parts: list
     data = b"".join(parts)
     careful_good, careful_bad = decode.lines(block(data), NOW_MS)
 
-    quick = batch.read(block(data), Kinds(), NOW_MS)
+    learned = Gathered(Kinds())
+    batch.read(block(raw(request(), request(id=3, model="m"))), learned, NOW_MS)
+    batch.read(block(data), learned, NOW_MS)  # whatever there is to learn
+    quick = batch.read(block(data), learned, NOW_MS)
 
     assert quick.rejected == careful_bad
     assert quick.lines == len(careful_good)

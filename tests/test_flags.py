@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from logproc.batch import read
-from logproc.events import Kinds
+from logproc.events import Gathered, Kinds
 from logproc.flags import Flagger
 from logproc.settings import Thresholds
 from tests.lines import NOW_MS, block, raw, request
@@ -15,8 +15,9 @@ from tests.lines import NOW_MS, block, raw, request
 
 def flags(*lines: dict[str, Any], **thresholds: Any) -> list[tuple[str, ...]]:
     kinds = Kinds()
-    events = read(block(raw(*lines)), kinds, NOW_MS).events
-    assert events is not None
+    gathered = Gathered(kinds)
+    read(block(raw(*lines)), gathered, NOW_MS)
+    events = gathered.take()
     return Flagger(Thresholds.model_validate(thresholds)).names(events, kinds)
 
 

@@ -17,9 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logproc.decode import MOST_TOKENS
 from logproc.query import UsageError, moment_ms, run_query, span_ms
-from logproc.record import DAY_MS, make_line_id
+from logproc.record import DAY_MS, MOST, make_line_id
 from logproc.stores.documents import time_text
 from logproc.stores.ids import id_bytes
 from logproc.stores.sqlite_archive import SqliteArchive
@@ -75,7 +74,7 @@ LINES = st.lists(
         trace_id=NAMES,
         status=st.sampled_from([200, 200, 499, 503]),
         finish_reason=st.sampled_from([None, "length"]),
-        prompt_tokens=st.sampled_from([None, 0, 7, MOST_TOKENS]),
+        prompt_tokens=st.sampled_from([None, 0, 7, MOST]),
         completion_tokens=st.sampled_from([None, 0, 20]),
         duration_ms=st.sampled_from([0, 2999.999, 3000, 3000.001, 60_000]),
         id_from=st.one_of(

@@ -26,9 +26,8 @@ def tally(
 ) -> None:
     """Add everything one block says to the totals: the same in `run` and in `replay`."""
     now = clock()
-    batch = read(block, totals.kinds, now)
-    if batch.events is not None:
-        totals.add(batch.events)
+    batch = read(block, totals.gathered, now)
+    totals.fold_when_many()
     tables = totals.tables
     for record in batch.servers:
         servers.take(record, now, tables["server_starts"], tables["lines_lost"])

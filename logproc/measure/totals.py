@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from logproc.events import Events, Floats, Kind, Kinds, concatenate
+from logproc.events import Events, Floats, Gathered, Kind, Kinds
 from logproc.flags import FLAGS, Flagger
 from logproc.measure.catalog import catalog
 from logproc.measure.sketch import bins_of, empty_bins
@@ -60,6 +60,8 @@ class Totals:
 
     def __init__(self, settings: Settings) -> None:
         self.kinds = Kinds()
+        self.gathered = Gathered(self.kinds)
+        """Where the events of blocks go; `fold` takes them from there."""
         self.tables = {
             name: Table(metric, settings.metrics.max_series) for name, metric in catalog(settings).items()
         }  # fmt: skip
@@ -68,29 +70,24 @@ class Totals:
         self.longest_ms = {"duration_ms": 0.0, "ttft_ms": 0.0}
         self._flagger = Flagger(settings.thresholds)
         self._edges_ms = {name: np.array(self.tables[name].metric.edges) * 1000 for name in _HISTOGRAMS}
-        self._pending: list[Events] = []
-        self._pending_count = 0
         self._rows: dict[str, npt.NDArray[np.int64]] = {}
 
-    def add(self, events: Events) -> None:
-        """Take the events of one batch; they are added up by and by."""
-        self._pending.append(events)
-        self._pending_count += len(events)
-        if self._pending_count >= FOLD_AT:
+    def fold_when_many(self) -> None:
+        """Add up once enough was gathered."""
+        if len(self.gathered) >= FOLD_AT:
             self.fold()
 
     def fold(self) -> None:
-        """Add up what was taken since the last time."""
-        if self._pending:
-            events = concatenate(self._pending)
-            self._pending.clear()
-            self._pending_count = 0
+        """Add up what was gathered since the last time."""
+        if len(self.gathered):
+            events = self.gathered.take()
             self._count(events)
             for name, (column, labels) in _HISTOGRAMS.items():
                 self._observe(name, events.kind, getattr(events, column), labels)
             self._sketch(events)
         if self.kinds.is_full:
             self.kinds = Kinds()
+            self.gathered = Gathered(self.kinds)
             self._rows.clear()
             self._flagger.forget()
 
