@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -79,11 +80,22 @@ class Served:
         return dict(next(message["headers"] for message in self.sent if message["type"] == "http.response.start"))
 
 
+class QuietLog(ProcessLog):
+    """A log without heartbeats, which does not end with the test run."""
+
+    def start(self) -> None:
+        super().start()
+        atexit.unregister(self.stop)
+
+    def _start_heartbeat(self) -> None:
+        pass
+
+
 def process_log(tmp_path: Any, lines: Any, clock: Clock | None = None, **settings: Any) -> ProcessLog:
     """A log that writes into `lines`, with the secret of its key ids in `tmp_path`."""
     clock = clock or Clock()
     chosen = Settings(hash_key_file=str(tmp_path / "access.key"), **settings)
-    return ProcessLog(chosen, writer=lines, monotonic=clock.monotonic, wall=clock.wall)
+    return QuietLog(chosen, writer=lines, monotonic=clock.monotonic, wall=clock.wall)
 
 
 def http_scope(path: str = "/v1/chat/completions", method: str = "POST", **more: Any) -> dict[str, Any]:
