@@ -9,9 +9,9 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -20,22 +20,18 @@ _NO_LOGS: Final = (".lock", ".key", ".pid", ".tmp", ".part", ".swp", "~", ".bz2"
 _TICK_NS: Final = 50_000_000
 """A directory changed so recently may change again without a new time stamp."""
 
+_NONE: Final[frozenset[str]] = frozenset()
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+
+class Candidate(NamedTuple):
     """One regular file under one of its names. `pattern` is the number of the glob it matches, -1 for a sibling."""
 
     path: str
-    device: int
-    inode: int
+    id: tuple[int, int]
+    """Device and inode."""
     size: int
     mtime_ns: int
     pattern: int
-
-    @property
-    def id(self) -> tuple[int, int]:
-        """Device and inode."""
-        return self.device, self.inode
 
 
 class _Glob:
@@ -58,11 +54,11 @@ class _Glob:
 
 @dataclass(slots=True)
 class _Listing:
-    """The names of one directory that count, as of one state of it: name, number of the glob or -1, is a link."""
+    """The paths in one directory that count, as of one state of it: path, number of the glob or -1, is a link."""
 
     mtime_ns: int
     homes: frozenset[str]
-    names: list[tuple[str, int, bool]]
+    paths: list[tuple[str, int, bool]]
 
 
 class Discovery:
@@ -76,40 +72,42 @@ class Discovery:
                 directory, name = os.path.join(directory, "**"), "*"
             self._by_directory.setdefault(directory, []).append(_Glob(number, name))
         self._listings: dict[tuple[str, str], _Listing] = {}
+        self._homes: frozenset[str] = _NONE
+        self._homes_in: dict[str, frozenset[str]] = {}
         self._said: dict[str, int] = {}
         self.unsure: set[str] = set()
         """Directories and files that could not be looked at in the last scan: what is there is not known."""
 
-    def scan(self, homes: Iterable[str]) -> list[Candidate]:
+    def scan(self, homes: Set[str]) -> list[Candidate]:
         """Every candidate that is there now, one for each device and inode, under its real path.
 
         `homes` are paths at which a followed file was written: their siblings count though nothing is there now.
         """
         self.unsure.clear()
-        homes_in: dict[str, set[str]] = {}
-        for home in homes:
-            directory, name = os.path.split(home)
-            homes_in.setdefault(directory, set()).add(name)
+        if homes != self._homes:
+            self._homes = frozenset(homes)
+            self._homes_in = _by_directory(homes)
         found: dict[tuple[int, int], Candidate] = {}
         listed: set[tuple[str, str]] = set()
+        links: set[str] = set()
         for pattern in self._by_directory:
             for directory in self._directories(pattern):
                 real = os.path.realpath(directory)
                 listed.add((real, pattern))
-                for name, number, is_link in self._names(real, pattern, frozenset(homes_in.get(real, ()))):
-                    path = os.path.join(real, name)
+                for path, number, is_link in self._paths(real, pattern, self._homes_in.get(real, _NONE)):
                     if is_link:
-                        path = os.path.realpath(path)
-                        target, base = os.path.split(path)
-                        homes_in.setdefault(target, set()).add(base)
-                    self._add(found, path, number)
+                        links.add(target := os.path.realpath(path))
+                        self._add(found, target, number)
+                    else:
+                        self._add(found, path, number)
         own = {directory for directory, _ in listed}
-        for directory, names in homes_in.items():  # where links lead to, files are rotated too
+        elsewhere = _by_directory(links | self._homes) if links else self._homes_in
+        for directory, names in elsewhere.items():  # where links lead to, files are rotated too
             if directory not in own:
                 listed.add((directory, ""))
-                for name, number, is_link in self._names(directory, "", frozenset(names)):
-                    if not is_link and name not in names:
-                        self._add(found, os.path.join(directory, name), number)
+                for path, number, is_link in self._paths(directory, "", names):
+                    if not is_link:
+                        self._add(found, path, number)
         for gone in self._listings.keys() - listed:
             del self._listings[gone]
         return list(found.values())
@@ -121,13 +119,13 @@ class Discovery:
     def _directories(self, pattern: str) -> list[str]:
         return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
 
-    def _names(self, directory: str, pattern: str, homes: frozenset[str]) -> list[tuple[str, int, bool]]:
-        """The names in `directory` that match or are siblings: name, number of the glob or -1, is a link."""
+    def _paths(self, directory: str, pattern: str, homes: frozenset[str]) -> list[tuple[str, int, bool]]:
+        """What in `directory` matches or is a sibling: path, number of the glob or -1, is a link."""
         try:
             changed_ns = os.stat(directory).st_mtime_ns
             known = self._listings.get((directory, pattern))
             if known and known.mtime_ns == changed_ns and known.homes == homes:
-                return known.names
+                return known.paths
             now_ns = time.time_ns()  # the clock of the file system, to compare with its time stamps
             with os.scandir(directory) as entries:
                 names = [(entry.name, entry.is_symlink()) for entry in entries]
@@ -138,11 +136,12 @@ class Discovery:
             return []
         self._said.pop(directory, None)
         sorted_out = _sort_out(names, self._by_directory.get(pattern, []), homes)
+        paths = [(os.path.join(directory, name), number, is_link) for name, number, is_link in sorted_out]
         if changed_ns < now_ns - _TICK_NS:
-            self._listings[directory, pattern] = _Listing(changed_ns, homes, sorted_out)
+            self._listings[directory, pattern] = _Listing(changed_ns, homes, paths)
         else:
             self._listings.pop((directory, pattern), None)
-        return sorted_out
+        return paths
 
     def _add(self, found: dict[tuple[int, int], Candidate], path: str, number: int) -> None:
         try:
@@ -164,6 +163,15 @@ class Discovery:
             log.warning("cannot look at %s: %s; trying again", path, error.strerror)
 
 
+def _by_directory(paths: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The names among the paths by their directory."""
+    names: dict[str, set[str]] = {}
+    for path in paths:
+        directory, name = os.path.split(path)
+        names.setdefault(directory, set()).add(name)
+    return {directory: frozenset(found) for directory, found in names.items()}
+
+
 def look_at(path: str, pattern: int = -1) -> Candidate | None:
     """The regular file at the path; None where there is none.
 
@@ -176,7 +184,7 @@ def look_at(path: str, pattern: int = -1) -> Candidate | None:
         return None
     if not stat.S_ISREG(seen.st_mode):
         return None
-    return Candidate(path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, pattern)
+    return Candidate(path, (seen.st_dev, seen.st_ino), seen.st_size, seen.st_mtime_ns, pattern)
 
 
 def _sort_out(names: list[tuple[str, bool]], globs: list[_Glob], homes: frozenset[str]) -> list[tuple[str, int, bool]]:
@@ -202,7 +210,7 @@ def _sort_out(names: list[tuple[str, bool]], globs: list[_Glob], homes: frozense
 def _is_sibling(name: str, globs: list[_Glob], bases: frozenset[str], stems: set[str]) -> bool:
     """Whether `name` is BASE.*, BASE-* or STEM-* of one of the bases, or of a file that a glob would match."""
     for at, char in enumerate(name):
-        if char in ".-":
+        if at and char in ".-":
             base = name[:at]
             if base in bases or (char == "-" and base in stems) or any(one.matches(base) for one in globs):
                 return True

@@ -166,6 +166,7 @@ class Lookout:
         stream.packed = source.kind is not None
         stream.spot.head = head[: stream.cursor.head_len]
         stream.spot.rescan()
+        self._streams.recognition.learn(stream)
         if stream.packed:
             stream.proven = stream.spot.offset == 0
             stream.ended = stream.only_remembered or (stream.cursor.finished and not changed)
@@ -261,9 +262,7 @@ class Lookout:
         """Whether a stream has taken the source."""
         streams = self._streams
         first_seen = self._strangers[candidate.id][2]
-        verdict, stream = streams.recognition.recognize(
-            candidate, source, streams.by_key.values(), young=now - first_seen < PARTIAL_S, now=now
-        )
+        verdict, stream = streams.recognition.recognize(candidate, source, young=now - first_seen < PARTIAL_S, now=now)
         if verdict in (Verdict.MOVED, Verdict.UNPACKED) and stream is not None:
             self._adopt(stream, candidate, source, now)
             return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from itertools import chain
+from typing import Final, TypeVar
 
 from logproc.tailing.discovery import Candidate
 from logproc.tailing.followed import Followed
@@ -19,6 +20,9 @@ _RANK: Final = {
     Verdict.PART: 3,
     Verdict.NEW: 4,
 }
+_START: Final = 64
+"""So many bytes of a head sort the streams that could begin like a file."""
+_Key = TypeVar("_Key")
 PARTIAL_S: Final = 5.0
 """A file shorter than a known head that begins like it may be a copy in progress: it is left alone so long."""
 
@@ -28,33 +32,34 @@ class Recognition:
 
     def __init__(self) -> None:
         self._by_head: dict[tuple[int, bytes], dict[int, Followed]] = {}
+        self._by_start: dict[bytes, dict[int, Followed]] = {}
         self._lengths: Counter[int] = Counter()
-        self._entries: dict[int, tuple[int, bytes]] = {}
+        self._entries: dict[int, tuple[int, bytes, bytes]] = {}
 
     def learn(self, stream: Followed) -> None:
         """Index the stream by its head as it is now."""
         self.forget(stream)
-        cursor = stream.cursor
-        if cursor.head_len:
-            entry = (cursor.head_len, cursor.head)
-            self._by_head.setdefault(entry, {})[stream.key] = stream
-            self._entries[stream.key] = entry
-            self._lengths[cursor.head_len] += 1
+        length, head, start = stream.cursor.head_len, stream.cursor.head, stream.spot.head[:_START]
+        if length:
+            self._entries[stream.key] = (length, head, start)
+            self._lengths[length] += 1
+            self._by_head.setdefault((length, head), {})[stream.key] = stream
+            self._by_start.setdefault(start, {})[stream.key] = stream
 
     def forget(self, stream: Followed) -> None:
         """Take the stream out of the index."""
         entry = self._entries.pop(stream.key, None)
         if entry is None:
             return
-        self._lengths[entry[0]] -= 1
-        if not self._lengths[entry[0]]:
-            del self._lengths[entry[0]]
-        del self._by_head[entry][stream.key]
-        if not self._by_head[entry]:
-            del self._by_head[entry]
+        length, head, start = entry
+        self._lengths[length] -= 1
+        if not self._lengths[length]:
+            del self._lengths[length]
+        _take_out(self._by_head, (length, head), stream.key)
+        _take_out(self._by_start, start, stream.key)
 
     def recognize(
-        self, candidate: Candidate, source: Source, streams: Iterable[Followed], *, young: bool, now: float
+        self, candidate: Candidate, source: Source, *, young: bool, now: float
     ) -> tuple[Verdict, Followed | None]:
         """What the file is, and to which stream; `young`: it was first seen less than `PARTIAL_S` ago.
 
@@ -86,18 +91,32 @@ class Recognition:
             verdict = decide(known, seen)
             if _RANK[verdict] < _RANK[best[0]]:
                 best = (verdict, stream)
-        if best[0] is Verdict.NEW and young and self._begins_like_one(head, candidate, streams):
+        if best[0] is Verdict.NEW and young and self._begins_like_one(head, candidate):
             return Verdict.PART, None
         return best
 
-    def _begins_like_one(self, head: bytes, candidate: Candidate, streams: Iterable[Followed]) -> bool:
+    def _begins_like_one(self, head: bytes, candidate: Candidate) -> bool:
+        """Whether a file that is there begins with all that is in the candidate, and is longer."""
+        alike: Iterable[Followed]
+        if len(head) >= _START:
+            alike = self._by_start.get(head[:_START], {}).values()
+        else:
+            alike = chain.from_iterable(
+                found.values() for start, found in self._by_start.items() if start.startswith(head)
+            )
         return any(
             stream.here
             and stream.left != candidate.id
             and len(stream.spot.head) > len(head)
             and stream.spot.head.startswith(head)
-            for stream in streams
+            for stream in alike
         )
+
+
+def _take_out(index: dict[_Key, dict[int, Followed]], entry: _Key, key: int) -> None:
+    del index[entry][key]
+    if not index[entry]:
+        del index[entry]
 
 
 def _stands_still(stream: Followed) -> bool:

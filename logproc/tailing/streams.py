@@ -54,8 +54,8 @@ class Streams:
         cursor = Cursor(
             key=self._next_key,
             path=candidate.path,
-            device=candidate.device,
-            inode=candidate.inode,
+            device=candidate.id[0],
+            inode=candidate.id[1],
             offset=0,
             size=source.size,
         )

@@ -105,6 +105,11 @@ class Waker:
             if now >= deadline:
                 return False
 
+    @property
+    def watched(self) -> set[str]:
+        """The directories whose events wake at present."""
+        return set(self._watches)
+
     def wake(self) -> None:
         """Let the waiting thread go on; may be called from any thread."""
         self._woken.set()
