@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 
-CLOCK_SLACK_MS = 1.0
-"""Two processes read one monotonic clock; each rounds."""
+ROUNDING_MS = 0.01
 
-LEAVING_SLACK_MS = 3000.0
-"""How long a busy server may take to notice that a client has left."""
+USUAL_SLACK_MS = 5.0
+BUSY_SLACK_MS = 3000.0
+"""A client may have read the last byte, or have left, before a busy server comes to look at its clock again."""
 
 
 def disagreements(witness: Witness, facts: dict[str, Any]) -> list[str]:
@@ -101,26 +101,32 @@ def test_a_line_says_which_request_it_was(witness: Witness) -> None:
     assert disagreements(witness, facts) == []
 
 
-def test_the_server_was_never_slower_than_its_client_saw(witness: Witness) -> None:
-    for call, seen in witness.calls:
-        line = witness.line_of(call)
-        slack = CLOCK_SLACK_MS if seen.complete else LEAVING_SLACK_MS
-        assert 0 < line["duration_ms"] <= seen.seconds * 1000 + slack, line
-        if "ttft_ms" in line:
-            assert line["ttft_ms"] <= line["duration_ms"], line
-        if "stall_max_ms" in line:
-            assert line["ttft_ms"] + line["stall_max_ms"] <= line["duration_ms"] + CLOCK_SLACK_MS, line
+def assert_not_above(times_ms: list[tuple[float, float]]) -> None:
+    """Each first time is at most its second, but for what a busy machine adds to a few of them."""
+    excess = sorted(mine - most for mine, most in times_ms)
+    assert len(excess) >= 20
+    assert excess[int(len(excess) * 0.9)] <= USUAL_SLACK_MS
+    assert excess[-1] <= BUSY_SLACK_MS
+
+
+def test_no_request_lasted_longer_than_its_client_saw(witness: Witness) -> None:
+    calls = [(witness.line_of(call), seen) for call, seen in witness.calls]
+    assert_not_above([(line["duration_ms"], seen.seconds * 1000) for line, seen in calls])
+    for line, _ in calls:
+        first, stall = line.get("ttft_ms", 0), line.get("stall_max_ms", 0)
+        assert 0 <= first + stall <= line["duration_ms"] + ROUNDING_MS, line
+        assert line["duration_ms"] > 0
 
 
 def test_streams_have_their_time_to_first_content_and_only_those_with_content(witness: Witness) -> None:
-    streams = [(call, seen) for call, seen in witness.calls if seen.stream and seen.complete]
-    assert streams
-    for call, seen in streams:
-        line = witness.line_of(call)
-        if seen.first_content_s is None:
-            assert "ttft_ms" not in line, line
-        else:
-            assert 0 < line["ttft_ms"] <= seen.first_content_s * 1000 + CLOCK_SLACK_MS, line
+    streams = [(witness.line_of(call), seen) for call, seen in witness.calls if seen.stream and seen.complete]
+    for line, seen in streams:
+        assert ("ttft_ms" in line) == (seen.first_content_s is not None), line
+    told = [
+        (line["ttft_ms"], seen.first_content_s * 1000) for line, seen in streams if seen.first_content_s is not None
+    ]
+    assert min(ttft for ttft, _ in told) > 0
+    assert_not_above(told)
 
 
 def test_a_client_that_left_is_told_as_such_with_unknown_tokens_left_unknown(witness: Witness) -> None:
@@ -152,7 +158,7 @@ def test_finished_generations_carry_the_engine_s_own_timings(witness: Witness) -
             line = witness.line_of(call)
             parts = [line[name] for name in ("queue_ms", "prefill_ms", "decode_ms")]
             assert min(parts) >= 0, line
-            assert sum(parts) <= line["duration_ms"] + CLOCK_SLACK_MS, line
+            assert sum(parts) <= line["duration_ms"] + ROUNDING_MS, line
 
 
 def test_the_number_of_choices_is_told_where_there_are_several(witness: Witness) -> None:
