@@ -28,6 +28,10 @@ def until(true: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
+started: list[subprocess.Popen[bytes]] = []
+"""Every process that a test has started: killed at its end, however it ends."""
+
+
 class Pipeline:
     """One state directory, one settings file, and the processes that were started on it one after the other."""
 
@@ -55,6 +59,7 @@ class Pipeline:
     def start(self, *arguments: str) -> None:
         with self.output.open("ab") as log:
             self.process = subprocess.Popen(self._command(arguments), stdout=log, stderr=log)
+        started.append(self.process)
 
     def _command(self, arguments: Iterable[str]) -> list[str]:
         return [sys.executable, "-m", "logproc", "run", str(self.file), *arguments]

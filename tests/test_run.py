@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,16 @@ import pytest
 from benchmarks import make_log
 from tests.lines import raw, request
 from tests.oracle import Recount, recount
-from tests.pipeline import Pipeline, Samples, by_label, until
+from tests.pipeline import Pipeline, Samples, by_label, started, until
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    yield
+    for process in started:
+        process.kill()
+        process.wait()
+    started.clear()
 
 
 def recent(count: int, **options: object) -> list[bytes]:
