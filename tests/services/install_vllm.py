@@ -157,7 +157,7 @@ def _requirements_without_torch(wheel: Path) -> list[str]:
 
 
 def _run(*command: str | Path) -> None:
-    subprocess.run([str(part) for part in command], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([str(part) for part in command], check=True, stdin=subprocess.DEVNULL, close_fds=False)
 
 
 def _stamp(part: Path) -> Path:
@@ -188,7 +188,9 @@ def _step(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    """One run at a time. Children hold the lock too: a pip that outlives a killed run keeps the next one waiting."""
     with path.open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
