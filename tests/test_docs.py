@@ -1,0 +1,66 @@
+"""The docs name everything there is: a metric, a setting or a reason that is not documented fails here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from logproc.decode import REASONS
+from logproc.flags import FLAGS
+from logproc.measure.catalog import catalog
+from logproc.measure.servers import GAUGES
+from logproc.record import OUTCOMES, REQUEST_FIELDS
+from logproc.settings import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+SETTINGS = Settings.model_validate({"logs": {"paths": ["-"]}})
+
+
+def words(page: str) -> set[str]:
+    return set(re.findall(r"[A-Za-z_][A-Za-z0-9_.]*", (DOCS / page).read_text()))
+
+
+def test_every_metric_is_documented() -> None:
+    names = {
+        (metric.name if metric.is_own else f"llm_{metric.name}") + ("" if metric.edges else "_total")
+        for metric in catalog(SETTINGS).values()
+    }
+    names |= {f"llm_{name}" for name in GAUGES}
+
+    assert names - words("metrics.md") == set()
+
+
+def test_every_flag_is_documented() -> None:
+    assert set(FLAGS) - words("metrics.md") == set()
+
+
+def test_every_field_outcome_and_reason_is_documented() -> None:
+    assert {*REQUEST_FIELDS, *OUTCOMES, *REASONS} - words("access-line.md") == set()
+
+
+def test_every_setting_is_documented() -> None:
+    keys: set[str] = set()
+
+    def walk(model: BaseModel, prefix: str = "") -> None:
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if isinstance(value, BaseModel) and name in {"logs", "http", "metrics", "store"}:
+                walk(value, f"{name}.")
+            elif name == "thresholds":
+                keys.update(type(value).model_fields)
+            else:
+                keys.add(prefix + name)
+
+    walk(SETTINGS)
+    documented = {part for word in words("settings.md") for part in (word, word.removeprefix("thresholds."))}
+    assert keys - documented == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def test_every_link_between_pages_leads_somewhere(page: str) -> None:
+    path = DOCS.parent / page
+    for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
