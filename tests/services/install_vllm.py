@@ -4,7 +4,7 @@
 
 The folder is `$LOGPROC_CACHE`, by default `~/.cache/logproc`. Run again, it finds its stamp and ends at once. A run
 that was interrupted left no stamp, so the next one starts that part anew. Two runs at once wait for each other.
-The environment needs about 5 GB, most of it the CUDA libraries of torch, which are never used but must be there.
+The environment needs about 6 GB, most of it the CUDA libraries of torch, which are never used but must be there.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging
 
 END = "<|im_end|>"
 START = "<|im_start|>"
@@ -64,6 +65,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 def main() -> None:
     """Write model and tokenizer into the folder named on the command line."""
+    logging.disable_progress_bar()
     folder = Path(sys.argv[1])
     tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
