@@ -12,6 +12,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 LIST_IMPORTED = """
 import sys
+import msgspec, structlog
 before = set(sys.modules)
 import serve
 import serve.log_writer, serve.heartbeat, serve.timings, logproc.record
@@ -24,8 +25,7 @@ def test_serve_imports_the_standard_library_msgspec_and_structlog_alone():
     output = subprocess.run([sys.executable, "-c", LIST_IMPORTED], cwd=CHECKOUT, capture_output=True, check=True).stdout
     imported = set(json.loads(output))
     foreign = {name for name in imported if name not in sys.stdlib_module_names and not name.startswith("__")}
-    assert foreign <= {"serve", "logproc", "msgspec", "structlog"}
-    assert "serve" in imported
+    assert foreign == {"serve", "logproc"}  # msgspec and structlog were there, with what they bring themselves
 
 
 def test_importing_and_wrapping_an_app_reads_and_writes_no_file(tmp_path: Path):
