@@ -21,7 +21,7 @@ from logproc.record import REQUEST_FIELDS as LINE_FIELDS
 from logproc.record import RequestRecord, ServerRecord
 from logproc.settings import Thresholds
 from logproc.stores.fields import EVENT_OUTCOMES, REQUEST_FIELDS, SERVER_FIELDS, Field
-from logproc.stores.ids import OwnId, derived_id, id_text, own_ids
+from logproc.stores.ids import OwnId, derived_ids, id_text, own_ids
 from logproc.tailing.block import Block
 
 FEW_BYTES: Final = 4096
@@ -191,7 +191,8 @@ class DocumentReader:
         flags = self._flagger.names(events, self._kinds)
         ids, extras = _ids(block, raws, offsets, [row.id for row in rows], events.time_ms)
         extras |= with_unknown
-        made = _columns(REQUEST_FIELDS, rows, extras)
+        fields = [each for each in REQUEST_FIELDS if getattr(events, each.source, 0) is not None]
+        made = _columns(fields, rows, extras)
         kinds = [self._kinds.list[number] for number in events.kind.tolist()]
         made["outcome"] = [each.outcome for each in kinds]
         made["operation"] = [None if each.operation == "unknown" else each.operation for each in kinds]
@@ -277,12 +278,18 @@ def _ids(
 ) -> tuple[list[bytes], set[int]]:
     """The id of each line, and the places of those whose own `id` is an unknown field."""
     found = own_ids(owns, times_ms)
-    if None not in found:
+    missing = found.count(None)
+    if not missing:
         return found, set()  # type: ignore[return-value]
-    ids = [
-        derived_id(block.first_line, offset, raw, time_ms) if own is None else own
-        for own, offset, raw, time_ms in zip(found, offsets, raws, times_ms.tolist(), strict=True)
-    ]
+    if missing == len(found):
+        ids = derived_ids(block.first_line, offsets, raws, times_ms)
+    else:
+        ids = [
+            derived_ids(block.first_line, [offset], [raw], times_ms[i : i + 1])[0] if own is None else own
+            for i, (own, offset, raw) in enumerate(zip(found, offsets, raws, strict=True))
+        ]
+    if owns.count(msgspec.UNSET) == len(owns):
+        return ids, set()
     return ids, {i for i, own in enumerate(found) if own is None and owns[i] is not msgspec.UNSET}
 
 
@@ -299,13 +306,21 @@ def _columns(fields: Sequence[Field], records: Sequence[Any], extras: set[int]) 
         if values[0] is None and values.count(None) == count:
             continue
         if each.type == "duration":
-            values = [None if value is None else round(value * _NS_PER_MS) for value in values]
+            values = _ns(values)
         elif each.source in _UNBOUNDED:
             for place, value in enumerate(values):
                 if value is not None and not -_MOST_INTEGER <= value <= _MOST_INTEGER:
                     values[place] = None
                     extras.add(place)
         made[each.column] = values
+    return made
+
+
+def _ns(values: list[float | None]) -> list[int | None]:
+    """Milliseconds → whole nanoseconds."""
+    if None in values:
+        return [None if value is None else round(value * _NS_PER_MS) for value in values]
+    made: list[int | None] = np.rint(np.array(values, np.float64) * _NS_PER_MS).astype(np.int64).tolist()
     return made
 
 

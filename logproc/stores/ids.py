@@ -23,19 +23,28 @@ _QUOTED: Final = 24  # 22 characters and their quotes
 _BYTE_WEIGHTS: Final = np.array([1 << shift for shift in range(40, -1, -8)], np.int64)
 
 
-def derived_id(first_line: bytes, offset: int, raw: bytes, time_ms: int) -> bytes:
-    """The 16 bytes of the id of a line that brought none.
+def derived_ids(
+    first_line: bytes, offsets: Sequence[int], raws: Sequence[bytes], times_ms: npt.NDArray[np.int64]
+) -> list[bytes]:
+    """The 16 bytes of the id of each line that brought none.
 
     6 bytes of ms since 1970, then 10 bytes of blake2b over the digest of the first complete line of its file (16
     bytes), the line's byte offset (8 bytes) and the line without its newline. Neither host nor path nor inode is
     in it, so a renamed, packed or copied file gives the same ids.
     """
-    digest = hashlib.blake2b(b"".join((first_line, offset.to_bytes(8, "big"), raw)), digest_size=10)
-    return time_ms.to_bytes(6, "big") + digest.digest()
+    hashed = hashlib.blake2b
+    times = times_ms.astype(">u8").tobytes()
+    places = np.array(offsets, ">u8").tobytes()
+    return [
+        times[at + 2 : at + 8] + hashed(first_line + places[at : at + 8] + raw, digest_size=10).digest()
+        for at, raw in zip(range(0, 8 * len(raws), 8), raws, strict=True)
+    ]
 
 
 def own_ids(values: Sequence[OwnId], times_ms: npt.NDArray[np.int64]) -> list[bytes | None]:
     """`record.line_id_bytes` of many lines: the 16 bytes of each line's own id, None where it has none of ours."""
+    if values.count(msgspec.UNSET) == len(values):
+        return [None] * len(values)
     quick = _own_ids_at_once(values, times_ms)
     if quick is not None:
         return quick

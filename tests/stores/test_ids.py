@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logproc.record import DAY_MS, line_id_bytes, make_line_id
-from logproc.stores.ids import derived_id, id_bytes, id_text, id_times, own_ids
+from logproc.stores.ids import derived_ids, id_bytes, id_text, id_times, own_ids
 
 TIME = 1_774_866_225_123
 ours = st.builds(make_line_id, st.integers(TIME - 2 * DAY_MS, TIME + 2 * DAY_MS), st.binary(min_size=10, max_size=10))
@@ -55,14 +57,27 @@ def test_another_spelling_of_the_same_bytes_is_no_id() -> None:
     assert id_bytes(None) is None
 
 
+def derived(first_line: bytes, offset: int, raw: bytes) -> bytes:
+    return derived_ids(first_line, [offset], [raw], np.array([TIME]))[0]
+
+
 def test_a_derived_id_begins_with_its_time_and_depends_on_file_offset_and_line() -> None:
-    one = derived_id(b"f" * 16, 100, b'{"a":1}', TIME)
+    one = derived(b"f" * 16, 100, b'{"a":1}')
     assert id_times(np.frombuffer(one[:6], np.uint8).reshape(1, 6)).tolist() == [TIME]
     others = {
-        derived_id(b"g" * 16, 100, b'{"a":1}', TIME),
-        derived_id(b"f" * 16, 101, b'{"a":1}', TIME),
-        derived_id(b"f" * 16, 100, b'{"a":2}', TIME),
+        derived(b"g" * 16, 100, b'{"a":1}'),
+        derived(b"f" * 16, 101, b'{"a":1}'),
+        derived(b"f" * 16, 100, b'{"a":2}'),
     }
     assert len(others | {one}) == 4
-    # The form is a contract: ids that were stored must come out the same for ever.
-    assert id_text(one) == "AZ0-RVfjO15YfMzJmMR6dw"
+
+
+def test_the_form_of_a_derived_id_never_changes_for_it_is_what_stored_lines_are_known_by() -> None:
+    ids = derived_ids(b"f" * 16, [100, 1 << 40], [b'{"a":1}', b""], np.array([TIME, TIME + 1]))
+    expected = [
+        time_ms.to_bytes(6, "big")
+        + hashlib.blake2b(b"f" * 16 + offset.to_bytes(8, "big") + raw, digest_size=10).digest()
+        for time_ms, offset, raw in ((TIME, 100, b'{"a":1}'), (TIME + 1, 1 << 40, b""))
+    ]
+    assert ids == expected
+    assert id_text(ids[0]) == "AZ0-RVfjO15YfMzJmMR6dw"
