@@ -113,6 +113,7 @@ class Followed:
         self.size = size
         self.grew_at = now
         self.live = True
+        self.rest = False
         self.mark(size, now)
 
     def mark(self, size: int, now: float) -> None:

@@ -76,7 +76,7 @@ class Follower:
     @property
     def caught_up(self) -> bool:
         """Whether every whole line that was there at the last look has been handed out."""
-        return not (self._streams.turns or self._doubtful or self._lookout.unsettled)
+        return not (self._streams.turns or self._doubtful or self._lookout.strangers.unsettled)
 
     def look(self) -> None:
         """See what is new, what grew and what went. Never raises an OSError: what cannot be read is tried again."""
@@ -102,7 +102,7 @@ class Follower:
             if size is None or size < stream.spot.offset:
                 self._doubtful = True
             elif size != stream.size:
-                self._lookout.note_size(stream, size, now)
+                self._lookout.proof.note_size(stream, size, now)
                 if stream.unread:
                     self._streams.turns.add(stream)
         return self._doubtful
@@ -130,7 +130,7 @@ class Follower:
 
     def _turn(self, stream: Followed) -> memoryview | TooLong | None:
         unproven = stream.source is None or (not stream.packed and not stream.proven)
-        if unproven and not self._lookout.prove(stream, self._clock()):
+        if unproven and not self._lookout.proof.prove(stream, self._clock()):
             self._doubtful = True
         source = stream.source
         if source is None:
@@ -165,7 +165,7 @@ class Follower:
             tail = stream.source.tail(spot.offset) if stream.source else b""
             part = packed.length < spot.offset
             if part or not tail_is(stream.snapshot(), tail):
-                self._lookout.misjudged(stream, part, self._clock())
+                self._lookout.strangers.misjudged(stream, is_part=part, now=self._clock())
                 self._doubtful = True
                 return None
             stream.proven, spot.before = True, tail

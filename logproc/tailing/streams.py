@@ -49,20 +49,20 @@ class Streams:
             self.by_id[stream.id] = stream
         self.recognition.learn(stream)
 
-    def add(self, candidate: Candidate, source: Source, now: float) -> Followed:
-        """A new stream, at 0 of the candidate."""
-        cursor = Cursor(
-            key=self._next_key,
-            path=candidate.path,
-            device=candidate.id[0],
-            inode=candidate.id[1],
-            offset=0,
-            size=source.size,
-        )
-        self._next_key += 1
-        stream = Followed(cursor, Spot(), source.size, source.mtime_ns, now, now, packed=source.kind is not None)
-        stream.here = True
+    def add(self, candidate: Candidate, source: Source, spot: Spot, now: float) -> Followed:
+        """A new stream in the candidate, from `spot` on.
+
+        Raises:
+            OSError: the file cannot be read; then there is no new stream.
+        """
+        device, inode = candidate.id
+        cursor = Cursor(key=self._next_key, path=candidate.path, device=device, inode=inode, offset=0, size=source.size)
+        stream = Followed(cursor, spot, source.size, source.mtime_ns, now, now, packed=source.kind is not None)
         stream.learn_head(source)
+        stream.home = candidate.path if candidate.pattern >= 0 else None
+        stream.here = stream.proven = True
+        stream.settled = spot.offset
+        self._next_key += 1
         self._keep(stream)
         self.take(stream, source)
         self.touch(stream)
@@ -81,10 +81,13 @@ class Streams:
 
     def move(self, stream: Followed, candidate: Candidate) -> None:
         """The stream goes on in another file."""
+        if stream.home is not None and stream.home != candidate.path:
+            self.events["rotated"] += 1
         self.put_down(stream)
         self.by_id.pop(stream.id, None)
         stream.cursor.device, stream.cursor.inode = candidate.id
         stream.cursor.path = candidate.path
+        stream.home = candidate.path if candidate.pattern >= 0 else None
         self.by_id[candidate.id] = stream
         self.touch(stream)
 

@@ -180,6 +180,14 @@ def test_a_file_rewritten_in_place_behind_its_head_is_read_anew(log: Path, reade
     assert reader.events["rewritten"] == 1
 
 
+def test_a_file_refilled_to_exactly_its_old_length_is_noticed(log: Path, reader: Reader) -> None:
+    append(log, b"one\n")
+    assert reader.lines() == [b"one"]
+    log.write_bytes(b"two\n")
+    assert reader.lines() == [b"two"]
+    assert reader.events["truncated"] == 1
+
+
 def test_a_file_replaced_by_a_shorter_one_is_new(log: Path, reader: Reader) -> None:
     append(log, numbered(range(50)))
     reader.lines()
@@ -444,6 +452,8 @@ def test_the_cursor_of_a_finished_file_stays_while_a_copy_of_it_lies_there(log: 
     for _ in range(20):
         reader.pass_time(86_400)
         assert reader.lines() == []
+    reader.kill_and_start()
+    assert reader.lines() == []
 
 
 # --- start -----------------------------------------------------------------------------------------------------------
