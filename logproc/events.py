@@ -7,133 +7,23 @@ float64 in which NaN is unknown. No Python object is made per event.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET
 
 from logproc.decode import YEAR_2015_MS, LineError, OddBlockError
 from logproc.decode import time_ms as parse_time
-from logproc.learned import ALL_FIELDS, DEFAULTS, LearnedDecoder
-from logproc.record import DAY_MS, GENERATION, OUTCOMES, REQUEST, RequestRecord, operation_of
+from logproc.kinds import Kinds
+from logproc.learned import ALL_FIELDS
+from logproc.record import DAY_MS, RequestRecord
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LABEL_LENGTH: Final = 128
-"""Longer label values (a megabyte of model name) are cut."""
-
-MOST_KINDS: Final = 20_000
 LEAST_TOKENS_FOR_SPEED: Final = 16
 """Fewer tokens say nothing about the decode speed of one request."""
-
-
-def outcome_of(status: int, finish_reason: str | None, outcome: str | None) -> str:
-    """The outcome of a line: its own where it is one of the list, else what status and finish reason tell."""
-    if outcome in OUTCOMES:
-        return outcome
-    if status == 499:
-        return "client_disconnect"
-    if 400 <= status < 500 or status == 503:
-        return "rejected"
-    if status >= 500 or finish_reason in {"abort", "error"}:
-        return "server_error"
-    return "truncated" if finish_reason == "length" else "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What all requests of one kind share; `stream` is False only where the line says so.
-
-    `empty_twin` is the number of the same kind with the outcome `empty`, for lines that do not say theirs.
-    """
-
-    model: str
-    operation: str
-    status: int
-    outcome: str
-    finish_reason: str | None
-    stream: bool
-    empty_twin: int = -1
-
-
-_Key = tuple[str, str | None, str | None, str | None, str | None, int | None, str | None, str | None, bool | None]
-
-_KEY: Final = ("event", "model", "path", "operation", "method", "status", "outcome", "finish_reason", "stream")
-
-NOT_A_REQUEST: Final = -1
-
-
-@lru_cache(maxsize=256)
-def _look_up(present: frozenset[str]) -> Callable[[Kinds, Sequence[RequestRecord]], list[int]]:
-    """A comprehension over the key's attributes by their literal names, with constants for those not present.
-
-    It is made as text because nothing else in Python comes near its speed: this is the line that costs most.
-    """
-    key = ", ".join(f"r.{name}" if name in present else repr(DEFAULTS[name]) for name in _KEY)
-    made: Callable[[Kinds, Sequence[RequestRecord]], list[int]] = eval(  # noqa: S307 - of names in this file only
-        f"lambda kinds, rows: [kinds[{key}] for r in rows]"
-    )
-    return made
-
-
-class Kinds(dict[_Key, int]):
-    """Numbers the kinds as they appear. Lines that are no requests get NOT_A_REQUEST."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.decoder = LearnedDecoder()
-        self.list: list[Kind] = []
-        self._numbers: dict[Kind, int] = {}
-        self.twins: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self.streams: npt.NDArray[np.bool_] = np.empty(0, np.bool_)
-
-    def __missing__(self, key: _Key) -> int:
-        event, model, path, operation, method, status, outcome, finish_reason, stream = key
-        if event != REQUEST:
-            self[key] = NOT_A_REQUEST
-            return NOT_A_REQUEST
-        if method is None or path is None or status is None:
-            raise OddBlockError("a field is missing")  # not kept: bad input must not fill the table
-        kind = Kind(
-            (model or "unknown")[:LABEL_LENGTH],
-            (operation or operation_of(path) or "unknown")[:LABEL_LENGTH],
-            status,
-            outcome_of(status, finish_reason, outcome),
-            finish_reason and finish_reason[:LABEL_LENGTH],
-            stream is not False,
-        )
-        if outcome not in OUTCOMES and kind.outcome == "ok" and kind.operation in GENERATION and 200 <= status < 300:
-            # The line does not say its outcome: no token at all means `empty` (see `columns`).
-            kind = replace(kind, empty_twin=self._number(replace(kind, outcome="empty")))
-        number = self[key] = self._number(kind)
-        return number
-
-    def _number(self, kind: Kind) -> int:
-        number = self._numbers.setdefault(kind, len(self.list))
-        if number == len(self.list):
-            self.list.append(kind)
-        return number
-
-    def of(self, rows: Sequence[RequestRecord], present: frozenset[str] = ALL_FIELDS) -> npt.NDArray[np.int32]:
-        """The number of each record's kind; fields that are not `present` are not looked at.
-
-        Raises:
-            OddBlockError: a record lacks a required field.
-        """
-        numbers = np.fromiter(_look_up(present)(self, rows), np.int32, len(rows))
-        if len(self.twins) != len(self.list):
-            self.twins = np.array([kind.empty_twin for kind in self.list], np.int32)
-            self.streams = np.array([kind.stream for kind in self.list], np.bool_)
-        return numbers
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many keys were seen (a hostile or broken writer) that it is time to begin anew."""
-        return len(self) > MOST_KINDS
 
 
 @dataclass(slots=True)
@@ -175,7 +65,7 @@ class Gathered:
         self._count = 0
         self._kind: list[npt.NDArray[np.int32]] = []
         self._times: list[Ints] = []
-        self._columns: dict[str, list[Any]] = {name: [] for name in _ALWAYS}
+        self._columns: dict[str, list[Floats]] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -194,37 +84,42 @@ class Gathered:
         """
         try:
             times = _times([r.time for r in rows], now_ms)
+            made = {name: np.array(values(rows), np.float64) for name, values in _TOKENS.items()}
+            made["duration_ms"] = np.fromiter([r.duration_ms for r in rows], np.float64, len(rows))
         except (TypeError, ValueError, LineError) as error:
-            raise OddBlockError("a time is missing or wrong") from error
-        always = {name: values(rows) for name, values in _ALWAYS.items()}
-        if None in always["duration_ms"] or UNSET in always["prompt_tokens"] or UNSET in always["completion_tokens"]:
-            raise OddBlockError("a field is missing")
-        self._kind.append(kind)
-        self._times.append(times)
-        for name, column in always.items():
-            self._columns[name] += column
+            raise OddBlockError("a field is missing, or a time is wrong") from error
         for name, values in _RARE.items():
             if name in present:
-                if name not in self._columns:
-                    self._columns[name] = [None] * self._count
-                self._columns[name] += values(rows)
-            elif name in self._columns:
-                self._columns[name] += [None] * len(rows)
+                column = values(rows)
+                unknown = column.count(None)
+                if not unknown:
+                    made[name] = np.fromiter(column, np.float64, len(column))
+                elif unknown < len(column):
+                    made[name] = np.array(column, np.float64)
+        for name in made.keys() | self._columns.keys():
+            if name not in self._columns:
+                self._columns[name] = [np.full(self._count, np.nan)] if self._count else []
+            self._columns[name].append(made[name] if name in made else np.full(len(rows), np.nan))
+        self._kind.append(kind)
+        self._times.append(times)
         self._count += len(rows)
 
     def take(self) -> Events:
         """Everything gathered, as arrays; what comes next begins anew."""
         kind = np.concatenate(self._kind) if self._kind else np.empty(0, np.int32)
         times = np.concatenate(self._times) if self._times else np.empty(0, np.int64)
-        column = {name: _array(self._columns.get(name)) for name in (*_ALWAYS, *_RARE)}
+        column = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         self._reset()
-        duration, prompt, completion = (_or_unknown(column.pop(name), len(kind)) for name in _ALWAYS)
+        duration, prompt, completion = (
+            column.get(name, np.empty(0)) for name in ("duration_ms", "prompt_tokens", "completion_tokens")
+        )
         twin = self.kinds.twins[kind]
         if (twin >= 0).any():
             kind = np.where((completion == 0) & (twin >= 0), twin, kind)
+        rare = {name: column.get(name) for name in _RARE}
         stream = self.kinds.streams[kind]
-        column["tpot_ms"] = _time_per_token(column["tpot_ms"], column["ttft_ms"], duration, completion, stream)
-        return Events(kind, times, duration, prompt, completion, **column)
+        rare["tpot_ms"] = _time_per_token(rare["tpot_ms"], rare["ttft_ms"], duration, completion, stream)
+        return Events(kind, times, duration, prompt, completion, **rare)
 
 
 def columns(rows: Sequence[RequestRecord], kind: npt.NDArray[np.int32], kinds: Kinds, now_ms: int) -> Events:
@@ -241,8 +136,7 @@ def columns(rows: Sequence[RequestRecord], kind: npt.NDArray[np.int32], kinds: K
 _Values = Callable[[Sequence[RequestRecord]], list[Any]]
 
 # An attribute by its literal name is read five times as fast as by `getattr`.
-_ALWAYS: Final[dict[str, _Values]] = {
-    "duration_ms": lambda rows: [r.duration_ms for r in rows],
+_TOKENS: Final[dict[str, _Values]] = {
     "prompt_tokens": lambda rows: [r.prompt_tokens for r in rows],
     "completion_tokens": lambda rows: [r.completion_tokens for r in rows],
 }
@@ -258,17 +152,6 @@ _RARE: Final[dict[str, _Values]] = {
     "decode_ms": lambda rows: [r.decode_ms for r in rows],
     "tpot_ms": lambda rows: [r.tpot_ms for r in rows],
 }
-
-
-def _array(values: list[Any] | None) -> Floats | None:
-    """Unknown values become NaN; None when all are unknown."""
-    if values is None or values.count(None) == len(values):
-        return None
-    return np.array(values, np.float64)
-
-
-def _or_unknown(array: Floats | None, count: int) -> Floats:
-    return np.full(count, np.nan) if array is None else array
 
 
 def _time_per_token(

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from logproc.events import LEAST_TOKENS_FOR_SPEED, Events, Floats, Kind, Kinds
+from logproc.events import LEAST_TOKENS_FOR_SPEED, Events, Floats
+from logproc.kinds import Kind, Kinds
 from logproc.settings import Levels, Thresholds
 
 FLAGS: Final = (

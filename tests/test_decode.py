@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc import batch, decode
-from logproc.events import Gathered, Kinds
+from logproc.events import Gathered
+from logproc.kinds import Kinds
 from logproc.tailing.block import Block, TooLong
 from tests.lines import NOW_MS, block, raw, request
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from logproc.batch import read
-from logproc.events import Gathered, Kinds
+from logproc.events import Gathered
 from logproc.flags import Flagger
+from logproc.kinds import Kinds
 from logproc.settings import Thresholds
 from tests.lines import NOW_MS, block, raw, request
 

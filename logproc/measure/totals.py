@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from logproc.events import Events, Floats, Gathered, Kind, Kinds
+from logproc.events import Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
+from logproc.kinds import Kind, Kinds
 from logproc.measure.catalog import catalog
 from logproc.measure.sketch import bins_of, empty_bins
 from logproc.measure.table import Table
