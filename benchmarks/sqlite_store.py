@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import make_log
 from logproc.record import DAY_MS
 from logproc.settings import Thresholds
-from logproc.stores.documents import DocumentReader
+from logproc.stores.document_reader import DocumentReader
 from logproc.stores.sqlite import SqliteStore, day_files
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.store import Question

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sqlite3
 import time
@@ -96,14 +97,17 @@ def run_query(
             _follow(archive, question, limit, form, out, wait or _sleep)
         else:
             _answer(archive, question, limit, form, out, err)
+        out.flush()
     except UsageError as error:
         err.write(f"logproc: {error}\n")
         return 2
     except (StoreUnavailableError, TooManyDaysError) as error:
         err.write(f"logproc: {error}\n")
         return 1
-    except BrokenPipeError:  # `| head` has seen enough
-        return 0
+    except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not fail again at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    except KeyboardInterrupt:
+        return 0 if follow else 130
     return 0
 
 

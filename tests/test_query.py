@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -456,6 +458,30 @@ def test_follow_begins_before_there_is_any_store_and_keeps_to_its_conditions(tmp
     head, row = out.splitlines()
     assert head.startswith("time (UTC)")
     assert "  b  " in row
+
+
+def test_a_pipe_that_is_closed_early_ends_it_quietly(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, *(at(NOW_MS - i, client=f"{i}" * 50) for i in range(2000)))
+    program = (
+        "import sys; from pathlib import Path; from logproc.query import run_query; "
+        "sys.exit(run_query(Path(sys.argv[1]), limit=0, form=sys.argv[2], out=sys.stdout, err=sys.stderr))"
+    )
+    for form in ("table", "json", "csv"):
+        command = [sys.executable, "-c", program, str(shelf.folder), form]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == b"", form
+            assert process.wait(30) in {0, 1}
+
+
+def test_ctrl_c_is_the_ordinary_end_of_follow(tmp_path: Path) -> None:
+    def interrupted(_: float) -> bool:
+        raise KeyboardInterrupt
+
+    assert Shelf(tmp_path, at(NOW_MS)).ask(follow=True, wait=interrupted)[0] == 0
 
 
 def test_spans_and_moments_are_read_as_people_write_them() -> None:

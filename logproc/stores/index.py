@@ -13,7 +13,7 @@ from logproc.consumer import PausedError
 from logproc.settings import Settings, SqliteStore
 from logproc.state import Database, load_cursors, open_reader, save_cursors
 from logproc.stores import sqlite
-from logproc.stores.documents import DocumentReader
+from logproc.stores.document_reader import DocumentReader
 from logproc.stores.store import Store, StoreUnavailableError
 from logproc.tailing.block import Block, Cursor
 
