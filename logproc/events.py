@@ -84,18 +84,16 @@ class Gathered:
         """
         try:
             times = _times([r.time for r in rows], now_ms)
-            made = {name: np.array(values(rows), np.float64) for name, values in _TOKENS.items()}
-            made["duration_ms"] = np.fromiter([r.duration_ms for r in rows], np.float64, len(rows))
-        except (TypeError, ValueError, LineError) as error:
+            made = {name: np.fromiter(values(rows), np.float64, len(rows)) for name, values in _ALWAYS.items()}
+        except (TypeError, ValueError, LineError) as error:  # TypeError: UNSET; None becomes NaN
             raise OddBlockError("a field is missing, or a time is wrong") from error
+        if np.isnan(made["duration_ms"]).any():
+            raise OddBlockError("`duration_ms` is missing")
         for name, values in _RARE.items():
             if name in present:
                 column = values(rows)
-                unknown = column.count(None)
-                if not unknown:
+                if column.count(None) < len(column):
                     made[name] = np.fromiter(column, np.float64, len(column))
-                elif unknown < len(column):
-                    made[name] = np.array(column, np.float64)
         for name in made.keys() | self._columns.keys():
             if name not in self._columns:
                 self._columns[name] = [np.full(self._count, np.nan)] if self._count else []
@@ -110,9 +108,7 @@ class Gathered:
         times = np.concatenate(self._times) if self._times else np.empty(0, np.int64)
         column = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         self._reset()
-        duration, prompt, completion = (
-            column.get(name, np.empty(0)) for name in ("duration_ms", "prompt_tokens", "completion_tokens")
-        )
+        duration, prompt, completion = (column.get(name, np.empty(0)) for name in _ALWAYS)
         twin = self.kinds.twins[kind]
         if (twin >= 0).any():
             kind = np.where((completion == 0) & (twin >= 0), twin, kind)
@@ -136,7 +132,8 @@ def columns(rows: Sequence[RequestRecord], kind: npt.NDArray[np.int32], kinds: K
 _Values = Callable[[Sequence[RequestRecord]], list[Any]]
 
 # An attribute by its literal name is read five times as fast as by `getattr`.
-_TOKENS: Final[dict[str, _Values]] = {
+_ALWAYS: Final[dict[str, _Values]] = {
+    "duration_ms": lambda rows: [r.duration_ms for r in rows],
     "prompt_tokens": lambda rows: [r.prompt_tokens for r in rows],
     "completion_tokens": lambda rows: [r.completion_tokens for r in rows],
 }
