@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
+import msgspec
+
 from serve import identity
 from serve.answer import Answer
-from serve.response_reader import Reader, is_event_stream, reader_for
+from serve.response_reader import EVENT_STREAM, Reader, reader_for
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,29 +29,36 @@ _UNREAD: Final = ("/render", "/derender")
 """Endpoints whose answers describe a generation that another request makes."""
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """The state of one request, from the moment it was received (seconds, monotonic) until its line is written."""
 
-    request_id = traceparent = user_agent = forwarded_for = user = authorization = x_api_key = b""
+    scope: Scope
+    received_at: float
+    in_flight: int
+    answer: Answer
+    request_id: bytes = b""
+    traceparent: bytes = b""
+    user_agent: bytes = b""
+    forwarded_for: bytes = b""
+    user: bytes = b""
+    authorization: bytes = b""
+    x_api_key: bytes = b""
     reader: Reader | None = None
     status: int | None = None
     stream: bool | None = None
-    left = False
+    left: bool = False
     raised: str | None = None
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
     final_at: float | None = None
-    written = False
+    written: bool = False
 
-    def __init__(self, scope: Scope, received_at: float, in_flight: int, user_header: bytes | None) -> None:
+    def receive(self, user_header: bytes | None) -> None:
         """Take the request's own part, and put our X-Request-Id into its headers where it has none that is safe."""
-        self.scope = scope
-        self.received_at = received_at
-        self.in_flight = in_flight
-        self.answer = Answer()
+        scope = self.scope
         headers = scope["headers"]
         for name, value in headers:
             attribute = _HEADERS.get(name)
-            if attribute is not None and attribute not in self.__dict__:
+            if attribute is not None and not getattr(self, attribute):
                 setattr(self, attribute, value)
             if user_header is not None and name == user_header and not self.user:
                 self.user = value
@@ -65,9 +74,10 @@ class Exchange:
         names = {name.lower(): value for name, value in headers}
         if self.status is None and not self.left:
             self.status = status = message["status"]
-            self.stream = is_event_stream(names)
+            content_type = names.get(b"content-type", b"").lower()
+            self.stream = content_type.startswith(EVENT_STREAM)
             if status >= 400 or self._generates():
-                self.reader = reader_for(self.answer, status, names)
+                self.reader = reader_for(self.answer, status, content_type, names)
         if b"x-request-id" not in names:
             headers.append((b"x-request-id", self.request_id))
         return {**message, "headers": headers}

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
 from serve.access_line import Process, access_line, required_fields
+from serve.answer import Answer
 from serve.exchange import Exchange, Scope
 from serve.in_flight import InFlight
 from serve.settings import Settings
@@ -169,7 +170,8 @@ class ProcessLog:
             self.started(scope.get("app"), None)
         token = self.in_flight.enter()
         try:
-            exchange = Exchange(scope, self.monotonic(), token, self.settings.user_header)
+            exchange = Exchange(scope, self.monotonic(), token, Answer())
+            exchange.receive(self.settings.user_header)
         except Exception:
             self.in_flight.leave(token)
             raise

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from serve.answer import Answer
 from serve.clip import Clip
 from serve.dialects import decode, take_body
 from serve.event_stream import EventStream
 from serve.recover import recover
+
+EVENT_STREAM: Final = b"text/event-stream"
 
 
 class Reader(Protocol):
@@ -46,24 +48,19 @@ class JsonBody:
                 take_body(self._answer, document, failed=self._failed)
 
 
-def is_event_stream(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a response with these headers (names in lower case) is a stream of server-sent events."""
-    return headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
-
-
-def reader_for(answer: Answer, status: int, headers: Mapping[bytes, bytes]) -> Reader | None:
+def reader_for(answer: Answer, status: int, content_type: bytes, headers: Mapping[bytes, bytes]) -> Reader | None:
     """The reader for a response that starts so; None for one that tells nothing we could read.
 
     Args:
         answer: where the reader puts what it learns.
         status: the HTTP status; from 400 up a body tells an error.
+        content_type: in lower case.
         headers: the response's own, by name in lower case.
     """
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         return None  # compressed by a middleware further in
-    if is_event_stream(headers):
+    if content_type.startswith(EVENT_STREAM):
         return EventStream(answer)
-    content_type = headers.get(b"content-type", b"").lower()
     if b"json" in content_type:
         return JsonBody(answer, failed=status >= 400)
     if b"metadata" in headers and content_type.startswith(b"application/octet-stream"):
