@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc.record import RequestRecord, ServerRecord, make_line_id
@@ -188,6 +188,7 @@ LINES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.permutations(range(len(LINES))), st.lists(st.integers(1, len(LINES) - 1), max_size=4))
 def test_the_same_lines_give_the_same_documents_however_they_are_cut_into_blocks(
     order: list[int], cuts: list[int]
@@ -289,6 +290,7 @@ def test_heartbeats_are_documents_of_their_own() -> None:
     assert start["log.offset"] == data.index(raw(started))
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=5).map(lambda name: f"x{name}"),

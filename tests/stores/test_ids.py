@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc.record import DAY_MS, line_id_bytes, make_line_id
@@ -18,6 +18,7 @@ nearly = st.text("ABZaz09-_+/=", min_size=22, max_size=22)
 others = st.one_of(st.none(), st.integers(), st.text(max_size=30), st.lists(st.integers(), max_size=2))
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(ours, ours, ours, nearly, others), min_size=1, max_size=12))
 def test_ids_read_at_once_are_those_that_the_contract_gives_one_by_one(values: list[object]) -> None:
     raws = [msgspec.Raw(msgspec.json.encode(value)) for value in values]
@@ -25,6 +26,7 @@ def test_ids_read_at_once_are_those_that_the_contract_gives_one_by_one(values: l
     assert own_ids(raws, times) == [line_id_bytes(value, TIME) for value in values]
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(ours, nearly), min_size=1, max_size=12))
 def test_an_id_another_day_away_is_not_ours_even_among_ids_of_the_right_form(values: list[str]) -> None:
     raws = [msgspec.Raw(msgspec.json.encode(value)) for value in values]
@@ -44,6 +46,7 @@ def test_a_number_too_large_for_any_type_is_no_id_and_no_error() -> None:
     assert own_ids(values, np.array([TIME, TIME])) == [None, None]
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16))
 def test_an_id_goes_through_its_text_unchanged(raw: bytes) -> None:
     assert id_bytes(id_text(raw)) == raw

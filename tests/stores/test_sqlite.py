@@ -52,7 +52,7 @@ def test_what_is_read_back_is_what_was_written_however_odd(tmp_path: Path) -> No
     assert sorted(all_in(tmp_path), key=lambda each: each["log.offset"]) == flat(found)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(-3 * 3600_000, 3 * 3600_000), min_size=1, max_size=40))
 def test_times_that_jump_over_midnight_go_to_their_own_days(
     tmp_path_factory: pytest.TempPathFactory, jumps: list[int]
