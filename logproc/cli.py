@@ -139,20 +139,40 @@ def replay(
     pipeline: Annotated[
         Path | None, typer.Option("--pipeline", help="Settings whose thresholds decide the flags.", show_default=False)
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store", metavar="PIPELINE.yaml", help="Also write the documents into its store.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Read old logs to the end and sum them up."""
     from logproc.replay import check_readable
     from logproc.replay import replay as replay_files
     from logproc.replay_output import print_summary, progress
     from logproc.settings import Settings
+    from logproc.state import StateBrokenError, StateLockedError
+    from logproc.stores.backfill import backfill
+    from logproc.stores.store import StoreUnavailableError
 
-    settings = _settings(pipeline) if pipeline else Settings.model_validate({"logs": {"paths": ["-"]}})
+    chosen = store or pipeline
+    settings = _settings(chosen) if chosen else Settings.model_validate({"logs": {"paths": ["-"]}})
+    if store and settings.store.kind != "sqlite":
+        _fail("store.kind: this version knows only `sqlite`", 2)
     try:
         check_readable(files)
-        with progress(files, hidden=as_json) as told:
+        documents = None
+        if store:
+            with progress("storing", files, hidden=as_json) as told:
+                documents = backfill(files, settings, told)
+        with progress("reading", files, hidden=as_json) as told:
             result = replay_files(files, settings, workers=workers, told=told)
+    except (StateLockedError, StateBrokenError, StoreUnavailableError) as error:
+        _fail(str(error), 1)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror}", 1)
+    if documents is not None:
+        result["documents"] = documents._asdict()
     if as_json:
         typer.echo(json.dumps(result))
     else:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 
 @contextmanager
-def progress(files: Sequence[Path], *, hidden: bool) -> Iterator[Callable[[int], None]]:
+def progress(doing: str, files: Sequence[Path], *, hidden: bool) -> Iterator[Callable[[int], None]]:
     """A bar on the terminal's error stream, over the bytes of all files; packed files have no known end."""
     packed = any(path.suffix in {".gz", ".zst"} or not path.is_file() for path in files)
     total = None if packed else sum(path.stat().st_size for path in files)
@@ -25,7 +25,7 @@ def progress(files: Sequence[Path], *, hidden: bool) -> Iterator[Callable[[int],
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=hidden, transient=True) as bar:
-        task = bar.add_task("reading", total=total)
+        task = bar.add_task(doing, total=total)
         yield lambda count: bar.advance(task, count)
 
 
@@ -39,6 +39,8 @@ def print_summary(result: dict[str, Any]) -> None:
     table.add_row("lines", f"{lines['ok']:,} ok, {lines['rejected']:,} rejected ({result['bytes']:,} bytes{speed})")
     if result["rejected"]:
         table.add_row("rejected", _counts(result["rejected"]))
+    if "documents" in result:
+        table.add_row("documents", _counts(result["documents"]) or "none")
     table.add_row("requests", f"{result['requests']:,}")
     table.add_row("outcomes", _counts(result["outcomes"]))
     table.add_row("statuses", _counts(result["statuses"]))

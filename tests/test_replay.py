@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from benchmarks import make_log
 from logproc import replay
 from tests.lines import raw, request
 from tests.oracle import recount
+from tests.pipeline import Pipeline, until
 
 
 def logproc(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -147,3 +149,33 @@ def test_an_unknown_command_is_wrong_usage() -> None:
 
 def test_the_schema_for_editors_is_json() -> None:
     assert json.loads(logproc("schema").stdout)["properties"]["logs"]
+
+
+def test_documents_of_old_logs_are_those_that_a_run_would_have_written(tmp_path: Path) -> None:
+    lines = list(make_log.lines(1500, full=True, bad=77, start_ms=int(time.time() * 1000) - 3_600_000))
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
+
+    first = summary("--store", pipeline.file, tmp_path / "a.jsonl")
+    replayed = pipeline.documents()
+    assert pipeline.run("--once").returncode == 0
+    again = summary("--store", pipeline.file, tmp_path / "a.jsonl")
+
+    expected = recount(lines).lines
+    assert first["documents"] == {"stored": expected, "duplicate": 0, "expired": 0, "rejected": 0}
+    assert again["documents"] == {"stored": 0, "duplicate": expected, "expired": 0, "rejected": 0}
+    assert sorted(pipeline.documents()) == sorted(replayed)
+
+
+def test_a_store_that_is_in_use_is_refused_and_its_holder_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(raw(request()))
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
+    pipeline.start()
+    try:
+        until(pipeline.is_up, "the server")
+        done = logproc("replay", "--store", pipeline.file, tmp_path / "a.jsonl")
+        assert pipeline.process
+        assert done.returncode == 1
+        assert f"index.db is in use by process {pipeline.process.pid}" in done.stderr
+    finally:
+        pipeline.kill()
