@@ -47,6 +47,8 @@ class Followed:
     """A last line without newline is to be taken."""
     ended: bool = False
     """Of a packed file: all that can be unpacked was handed out."""
+    borrowed: bool = False
+    """Its position is that of a stream whose copy it seems to be: to be proven."""
     queued: bool = False
     away_since: float | None = None
     left: tuple[int, int] | None = None
@@ -81,10 +83,10 @@ class Followed:
     def snapshot(self) -> Cursor:
         """The cursor as of all that was handed out."""
         cursor = self.cursor
-        if self.spot.offset != cursor.offset or not cursor.first_line:
+        cursor.first_line = self.spot.first_line
+        if self.spot.offset != cursor.offset:
             cursor.offset = self.spot.offset
             cursor.tail = digest(self.spot.before) if cursor.offset else b""
-            cursor.first_line = self.spot.first_line
         if not self.packed:
             cursor.size = max(self.size, cursor.offset)
         elif not self.only_remembered:

@@ -168,7 +168,7 @@ class Follower:
                 self._lookout.strangers.misjudged(stream, is_part=part, now=self._clock())
                 self._doubtful = True
                 return None
-            stream.proven, spot.before = True, tail
+            stream.proven, stream.borrowed, spot.before = True, False, tail
         ended = packed.at_end
         rest = ended and (packed.complete or stream.rest)
         data = self._framer.take(packed.preadv, spot, packed.length if ended else _ENDLESS, rest=rest)

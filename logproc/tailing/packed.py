@@ -39,6 +39,21 @@ def looks_packed(path: str) -> bool:
     return path.endswith(_ENDINGS)
 
 
+def told_length(fd: int, kind: Kind) -> int | None:
+    """How many bytes a packed file says that it holds, None where it does not say; with several members it holds more.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if kind == "gzip":  # its last four bytes, modulo 2^32
+        return int.from_bytes(os.pread(fd, 4, max(0, os.fstat(fd).st_size - 4)), "little")
+    try:
+        told: int = zstandard.frame_content_size(os.pread(fd, 18, 0))
+    except zstandard.ZstdError:
+        return None
+    return told if told >= 0 else None
+
+
 class PackedStream(ForwardStream):
     """What a packed file holds, member after member. What can be read is given; the rest is counted in `unreadable`."""
 

@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 
 from logproc.tailing.discovery import Candidate
 from logproc.tailing.followed import Followed
-from logproc.tailing.identity import Seen, Verdict, decide, digest, tail_is
+from logproc.tailing.identity import HEAD, Seen, Verdict, decide, digest, tail_is
+from logproc.tailing.lines import first_line
 from logproc.tailing.source import Source, size_of
 
 _RANK: Final = {
@@ -23,8 +24,6 @@ _RANK: Final = {
 _START: Final = 64
 """So many bytes of a head sort the streams that could begin like a file."""
 _Key = TypeVar("_Key")
-PARTIAL_S: Final = 5.0
-"""A file shorter than a known head that begins like it may be a copy in progress: it is left alone so long."""
 
 
 class Recognition:
@@ -58,10 +57,8 @@ class Recognition:
         _take_out(self._by_head, (length, head), stream.key)
         _take_out(self._by_start, start, stream.key)
 
-    def recognize(
-        self, candidate: Candidate, source: Source, *, young: bool, now: float
-    ) -> tuple[Verdict, Followed | None]:
-        """What the file is, and to which stream; `young`: it was first seen less than `PARTIAL_S` ago.
+    def recognize(self, candidate: Candidate, source: Source, now: float) -> tuple[Verdict, Followed | None]:
+        """What the file is, and to which stream.
 
         A tail in a packed file is not compared here: that needs all before it unpacked, which is done in turns.
         """
@@ -86,17 +83,23 @@ class Recognition:
                 same_tail=packed or (reached and tail_is(known, source.tail(known.offset))),
                 packed=packed,
                 gone=stream.gone(now),
-                longer=not packed and source.size > stream.spot.offset and _stands_still(stream),
+                longer=_stands_still(stream) and source.length() > stream.spot.offset,
             )
             verdict = decide(known, seen)
             if _RANK[verdict] < _RANK[best[0]]:
                 best = (verdict, stream)
-        if best[0] is Verdict.NEW and young and self._begins_like_one(head, candidate):
-            return Verdict.PART, None
+        if best[0] is Verdict.NEW and (whole := self._whole_of(candidate, source, head)):
+            return Verdict.PART, whole
         return best
 
-    def _begins_like_one(self, head: bytes, candidate: Candidate) -> bool:
-        """Whether a file that is there begins with all that is in the candidate, and is longer."""
+    def _whole_of(self, candidate: Candidate, source: Source, head: bytes) -> Followed | None:
+        """The stream of which the candidate, shorter than the head that is known of it, is the beginning.
+
+        Where only the hash of a head is known (its file was never seen in this run), a sibling with the same first line
+        is taken for a part of it.
+        """
+        if len(head) == HEAD:
+            return None
         alike: Iterable[Followed]
         if len(head) >= _START:
             alike = self._by_start.get(head[:_START], {}).values()
@@ -104,13 +107,14 @@ class Recognition:
             alike = chain.from_iterable(
                 found.values() for start, found in self._by_start.items() if start.startswith(head)
             )
-        return any(
-            stream.here
-            and stream.left != candidate.id
-            and len(stream.spot.head) > len(head)
-            and stream.spot.head.startswith(head)
-            for stream in alike
-        )
+        for stream in alike:
+            known = stream.spot.head
+            if stream.left != candidate.id and len(known) > len(head) and known.startswith(head):
+                return stream
+        unseen = self._by_start.get(b"", {}).values()
+        if candidate.pattern >= 0 or not unseen or not (line := first_line(source.read)):
+            return None
+        return next((one for one in unseen if one.cursor.first_line == line and one.cursor.head_len > len(head)), None)
 
 
 def _take_out(index: dict[_Key, dict[int, Followed]], entry: _Key, key: int) -> None:

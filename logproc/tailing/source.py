@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from logproc.tailing.identity import HEAD, TAIL
 from logproc.tailing.lines import ReadAt, file_reader, read_bytes
-from logproc.tailing.packed import Kind, PackedStream, kind_of
+from logproc.tailing.packed import Kind, PackedStream, kind_of, told_length
 
 
 @dataclass(slots=True)
@@ -31,6 +31,10 @@ class Source:
         """The last ≤ 4096 bytes before `offset`. Of a packed file all before is unpacked first."""
         length = min(TAIL, offset)
         return read_bytes(self.read, offset - length, length)
+
+    def length(self) -> int:
+        """How many bytes it holds, as far as that is told without unpacking it (0 where it is not)."""
+        return (told_length(self.fd, self.kind) or 0) if self.kind else self.size
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -13,7 +13,6 @@ from logproc.tailing.identity import Verdict
 from logproc.tailing.lines import BLOCK, Spot, first_line
 from logproc.tailing.packed import looks_packed
 from logproc.tailing.proof import Proof
-from logproc.tailing.recognition import PARTIAL_S
 from logproc.tailing.source import Source
 from logproc.tailing.streams import Streams
 
@@ -25,11 +24,10 @@ _SETTLED_NS: Final = 2_000_000_000
 
 @dataclass(slots=True)
 class _Stranger:
-    """A file that is no stream's: as it was at the last look, and since when."""
+    """A file that is no stream's: as it was at the last look, and since when it is so."""
 
     size: int
     mtime_ns: int
-    first_seen: float
     unchanged_since: float
 
 
@@ -60,7 +58,7 @@ class Strangers:
         self.unsettled = False
         before, self._known = self._known, {}
         for one in strangers:
-            known = before.get(one.id) or _Stranger(one.size, one.mtime_ns, now, now)
+            known = before.get(one.id) or _Stranger(one.size, one.mtime_ns, now)
             if (known.size, known.mtime_ns) != (one.size, one.mtime_ns):
                 known.size, known.mtime_ns, known.unchanged_since = one.size, one.mtime_ns, now
             self._known[one.id] = known
@@ -72,12 +70,16 @@ class Strangers:
 
     def misjudged(self, stream: Followed, *, is_part: bool, now: float) -> None:
         """Unpacked up to the offset, the file is not the stream's after all: it holds less, or something else."""
+        if stream.borrowed:
+            self._streams.stand_alone(stream, is_part=is_part)
+            return
         file, size, mtime_ns = stream.id, stream.size, stream.mtime_ns
         self._streams.detach(stream, Verdict.NEW, now)
         if is_part:
             stream.left = None
-            self._known[file] = _Stranger(size, mtime_ns, now, now)
-            self._left_alone[file] = _LeftAlone(stream, size, mtime_ns, -1, stream.gone(now))
+            self._known[file] = _Stranger(size, mtime_ns, now)
+            offset = _offset(stream.cursor.path, stream)
+            self._left_alone[file] = _LeftAlone(stream, size, mtime_ns, offset, stream.gone(now))
 
     def _stays_alone(self, candidate: Candidate, now: float) -> bool:
         """Whether it was left alone before, and nothing has changed since."""
@@ -88,8 +90,7 @@ class Strangers:
         return True
 
     def _reasons(self, candidate: Candidate, stream: Followed, now: float) -> _LeftAlone:
-        offset = -1 if looks_packed(candidate.path) else stream.spot.offset
-        return _LeftAlone(stream, candidate.size, candidate.mtime_ns, offset, stream.gone(now))
+        return _LeftAlone(stream, candidate.size, candidate.mtime_ns, _offset(candidate.path, stream), stream.gone(now))
 
     def _meet(self, candidate: Candidate, now: float, start: Literal["beginning", "end"]) -> None:
         source = self._streams.open(candidate.path)
@@ -115,8 +116,7 @@ class Strangers:
 
     def _judge(self, candidate: Candidate, source: Source, now: float, start: Literal["beginning", "end"]) -> bool:
         """Decide; whether a stream has taken the source."""
-        young = now - self._known[candidate.id].first_seen < PARTIAL_S
-        verdict, stream = self._streams.recognition.recognize(candidate, source, young=young, now=now)
+        verdict, stream = self._streams.recognition.recognize(candidate, source, now)
         if verdict in (Verdict.COPY, Verdict.PART):
             if stream is not None:
                 self._left_alone[candidate.id] = self._reasons(candidate, stream, now)
@@ -126,11 +126,8 @@ class Strangers:
             self._proof.move(stream, candidate, source, now)
             return True
         if verdict is Verdict.CONTINUED and stream is not None:
-            spot = _spot_at(source, stream.spot.offset)
-        elif start == "end" and not source.kind:
-            spot = _spot_at(source, _last_line_end(source))
-        else:
-            spot = Spot()
+            return self._continue(stream, candidate, source, now)
+        spot = _spot_at(source, _last_line_end(source)) if start == "end" and not source.kind else Spot()
         new = self._streams.add(candidate, source, spot, now)
         if start == "end" and new.packed:
             new.cursor.finished, new.cursor.size, new.ended = True, 0, True  # only remembered
@@ -138,6 +135,23 @@ class Strangers:
             self._streams.events["opened"] += 1
             new.mark(new.size, now)
         return True
+
+    def _continue(self, original: Followed, candidate: Candidate, source: Source, now: float) -> bool:
+        """A copy has gone on: a new stream, from where the original ends."""
+        known = original.snapshot()
+        # Whether a packed one holds the same before that shows when it is unpacked.
+        spot = Spot(known.offset, first_line=known.first_line) if source.kind else _spot_at(source, known.offset)
+        new = self._streams.add(candidate, source, spot, now)
+        new.cursor.offset, new.cursor.tail = known.offset, known.tail
+        new.borrowed = new.packed
+        self._streams.events["opened"] += 1
+        new.mark(new.size, now)
+        return True
+
+
+def _offset(path: str, stream: Followed) -> int:
+    """The offset as far as it matters to the file at the path: a packed one is not looked into while more is read."""
+    return -1 if looks_packed(path) and stream.unread else stream.spot.offset
 
 
 def _remind(stream: Followed, now: float) -> None:

@@ -60,7 +60,7 @@ class Streams:
         stream = Followed(cursor, spot, source.size, source.mtime_ns, now, now, packed=source.kind is not None)
         stream.learn_head(source)
         stream.home = candidate.path if candidate.pattern >= 0 else None
-        stream.here = stream.proven = True
+        stream.here, stream.proven = True, not (stream.packed and spot.offset)
         stream.settled = spot.offset
         self._next_key += 1
         self._keep(stream)
@@ -101,6 +101,18 @@ class Streams:
         stream.cursor.device = stream.cursor.inode = 0
         stream.here, stream.home, stream.away_since = False, None, now
         self.touch(stream)
+
+    def stand_alone(self, stream: Followed, *, is_part: bool) -> None:
+        """The position of a stream was that of another, of which it is only a part; or it has nothing to do with it."""
+        stream.borrowed = False
+        if is_part:
+            stream.ended = True
+            self.finish(stream)
+        else:
+            stream.spot = Spot(head=stream.spot.head)
+            stream.proven = True
+            self.touch(stream)
+            self.turns.add(stream)
 
     def finish(self, stream: Followed) -> None:
         """Nothing more is expected of the stream."""

@@ -220,3 +220,28 @@ def test_the_first_bytes_tell_how_a_file_is_packed_the_name_only_that_it_will_be
     assert kind_of(b'{"time"') is None
     assert looks_packed("/logs/access.jsonl.1.gz")
     assert not looks_packed("/logs/access.jsonl.1")
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_packed_file_that_holds_more_than_an_older_copy_beside_it_is_read_from_there(
+    log: Path, reader: Reader, ending: str
+) -> None:
+    Path(f"{log}.bak").write_bytes(numbered(range(30)))
+    assert numbers(reader.lines()) == list(range(30))
+    packed = Path(f"{log}.1{ending}")
+    packed.write_bytes(PACKERS[ending](numbered(range(40))))
+    old(packed)
+    assert numbers(reader.lines()) == list(range(30, 40))
+    reader.kill_and_start()
+    assert reader.lines() == []
+
+
+def test_a_longer_packed_file_that_only_begins_like_one_beside_it_is_read_from_its_beginning(
+    log: Path, reader: Reader
+) -> None:
+    Path(f"{log}.bak").write_bytes(numbered(range(90)))
+    reader.lines()
+    packed = Path(f"{log}.1.gz")
+    packed.write_bytes(gzip.compress(numbered([*range(20), *range(500, 600)])))
+    old(packed)
+    assert numbers(reader.lines()) == [*range(20), *range(500, 600)]
