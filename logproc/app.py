@@ -58,6 +58,8 @@ class App:
         self.failed = threading.Event()
         self._done = threading.Event()
         self._once = once
+        self._counting = threading.Lock()
+        self._ended = 0
         self._fed: list[_Fed] = []
         self.measure: Measure | None = None
         self.web: WebServer | None = None
@@ -94,8 +96,10 @@ class App:
             log.exception("stopped by an error that should not happen: please report it", consumer=feeder.consumer.name)
             self.failed.set()
             self._done.set()
-        else:
-            if self._once and all(not fed.thread.is_alive() or fed.feeder is feeder for fed in self._fed):
+            return
+        with self._counting:
+            self._ended += 1
+            if self._once and self._ended == len(self._fed):
                 self._done.set()
 
     def start(self) -> None:

@@ -213,7 +213,9 @@ def query(
     flag: Annotated[list[str] | None, typer.Option(help="slow, stall, empty_completion, …", show_default=False)] = None,
     model: Annotated[list[str] | None, typer.Option(help="By the model's name.", show_default=False)] = None,
     client: Annotated[list[str] | None, typer.Option(help="By the client's address.", show_default=False)] = None,
-    user: Annotated[list[str] | None, typer.Option(help="By user id.", show_default=False)] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(help="By user id, or by the id of the API key.", show_default=False)
+    ] = None,
     ids: Annotated[
         list[str] | None,
         typer.Option("--id", help="Any id: of the event, request, response or trace.", show_default=False),

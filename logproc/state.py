@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -110,7 +111,9 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
     """A read-only connection to a consumer's database, from any thread or process; None when there is no such file."""
     if not path.exists():
         return None
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+    )
     connection.execute("PRAGMA query_only=1")
     return connection
 

@@ -13,7 +13,7 @@ from logproc.consumer import PausedError
 from logproc.measure.measure import Measure
 from logproc.measure.rejected import RejectedFile
 from logproc.settings import Settings
-from logproc.state import StateBrokenError, StateLockedError
+from logproc.state import StateBrokenError, StateLockedError, open_reader
 from logproc.tailing.block import Cursor
 from tests.lines import NOW_MS, block, raw, request
 
@@ -237,3 +237,13 @@ def test_heartbeats_are_gauges_while_they_are_fresh(tmp_path: Path) -> None:
     measure.take(block(raw({**base, "time": "2026-03-30T10:23:49.000Z", "event": "server_stopped", "reason": "x"})))
     assert measure.gauges() == []
     measure.close()
+
+
+def test_a_state_directory_may_have_any_name(tmp_path: Path) -> None:
+    odd = tmp_path / "what? 100%#1"
+    opened(odd).close()
+
+    reader = open_reader(odd / "measure.db")
+
+    assert reader is not None
+    assert reader.execute("SELECT count(*) FROM cursors").fetchone() == (0,)
