@@ -27,6 +27,10 @@ class Recount:
     durations: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     ttft: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     queue: dict[str, list[float]] = field(default_factory=dict)
+    prefill: dict[str, list[float]] = field(default_factory=dict)
+    decode: dict[str, list[float]] = field(default_factory=dict)
+    per_token: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    cached: Counter[str] = field(default_factory=Counter)
 
     def bucket_counts(self, values: Iterable[float], edges: list[float]) -> list[int]:
         """Cumulative counts per edge (seconds) of values (ms)."""
@@ -102,5 +106,14 @@ def _count(total: Recount, record: dict) -> None:
         total.durations.setdefault((model, operation), []).append(record["duration_ms"])
     if record.get("ttft_ms") is not None and record.get("stream") is not False:
         total.ttft.setdefault((model, operation), []).append(record["ttft_ms"])
-    if record.get("queue_ms") is not None:
-        total.queue.setdefault(model, []).append(record["queue_ms"])
+    for name in ("queue", "prefill", "decode"):
+        if record.get(f"{name}_ms") is not None:
+            getattr(total, name).setdefault(model, []).append(record[f"{name}_ms"])
+    per_token = record.get("tpot_ms")
+    tokens = record["completion_tokens"] or 0
+    if per_token is None and record.get("stream") is True and tokens >= 16 and record.get("ttft_ms") is not None:
+        per_token = max(record["duration_ms"] - record["ttft_ms"], 0.0) / (tokens - 1)
+    if per_token is not None:
+        total.per_token.setdefault((model, operation), []).append(per_token)
+    if record.get("cached_tokens") is not None:
+        total.cached[model] += record["cached_tokens"]
