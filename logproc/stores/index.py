@@ -25,6 +25,9 @@ SCHEMA: Final = """
 """
 
 _Key = tuple[str, str, str]
+_ROUND: Final = ("round", "", "")
+_UNCOUNTED: Final = ("uncounted", "", "")
+"""No metrics, but kept with the counters: how they and the documents in the store belong together after a stop."""
 _Samples = list[tuple[Mapping[str, str], float]]
 
 
@@ -37,7 +40,8 @@ class Index:
     """Owns `index.db` and `documents/` in the state directory.
 
     A stop at any moment loses nothing and stores nothing twice: lines that were stored after the last commit are read
-    again, and their ids are there already.
+    again, and their ids are there already. The store knows how many that were, so they are counted as stored all the
+    same.
 
     Raises:
         StateLockedError, StateBrokenError: see `state.Database`.
@@ -63,6 +67,9 @@ class Index:
             self._counters[name, kind, result] = 0
         for name, kind, result, value in rows:
             self._counters[name, kind, result] = value
+        # Rounds are numbered on from the clock, so that no number comes again should `index.db` begin anew.
+        self._counters[_ROUND] = self._counters[_ROUND] or clock()
+        store.resume(self._counters[_ROUND], self._counters[_UNCOUNTED])
 
     def cursors(self) -> list[Cursor]:
         """Where to go on."""
@@ -98,16 +105,19 @@ class Index:
         """
         try:
             self._store.settle()
+            counters = {**self._counters, _ROUND: self._counters[_ROUND] + 1, _UNCOUNTED: self._store.uncounted}
             with self._database.transaction() as connection:
                 connection.executemany(
                     "INSERT OR REPLACE INTO counters (name, store, result, value) VALUES (?, ?, ?, ?)",
-                    [(*key, value) for key, value in self._counters.items()],
+                    [(*key, value) for key, value in counters.items()],
                 )
                 save_cursors(connection, cursors, dropped)
         except StoreUnavailableError as error:
             raise PausedError(str(error)) from error
         except sqlite3.Error as error:
             raise PausedError(f"cannot write {self._database.path}: {error}") from error
+        self._counters[_ROUND] += 1
+        self._store.next_round(self._counters[_ROUND])
         self.is_new = False
 
     def close(self) -> None:
@@ -136,7 +146,9 @@ def read_counters(path: Path) -> dict[str, _Samples]:
         if connection is None:
             return found
         try:
-            rows = connection.execute("SELECT name, store, result, value FROM counters").fetchall()
+            rows = connection.execute(
+                "SELECT name, store, result, value FROM counters WHERE name LIKE 'logproc%'"
+            ).fetchall()
         finally:
             connection.close()
     except sqlite3.Error:

@@ -18,7 +18,7 @@ import numpy as np
 from logproc.record import DAY_MS
 from logproc.stores.documents import Documents
 from logproc.stores.ids import id_times
-from logproc.stores.sqlite_schema import APPLICATION_ID, REQUESTS, SERVERS, VERSION, Table
+from logproc.stores.sqlite_schema import APPLICATION_ID, NOTE_UNCOUNTED, REQUESTS, SERVERS, VERSION, Table
 from logproc.stores.store import StoreUnavailableError, Written
 
 MOST_OPEN_FILES: Final = 32
@@ -65,6 +65,22 @@ class SqliteStore:
         self._files: OrderedDict[Path, _File] = OrderedDict()
         self._unsettled: set[Path] = set()
         self._dropped_before: int | None = None
+        self._round: int | None = None
+        self.uncounted = 0
+
+    def resume(self, round_number: int, uncounted: int) -> None:
+        """Go on in a round; each file knows what was stored there in it, for it was committed with the documents."""
+        self.uncounted = uncounted
+        for path in (*(path for _, path in day_files(self._folder)), self._folder / SERVERS_FILE):
+            if path.exists():
+                with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+                    rows = connection.execute("SELECT stored FROM uncounted WHERE round = ?", (round_number,))
+                    self.uncounted += sum(stored for (stored,) in rows)
+        self._round = round_number
+
+    def next_round(self, round_number: int) -> None:
+        """What is stored from now on belongs to this round. Without a round nothing is noted."""
+        self._round = round_number
 
     def write(self, requests: Sequence[Documents], servers: Sequence[Documents]) -> Written:
         """Keep these documents; those that are there already are counted, not written again.
@@ -76,7 +92,7 @@ class SqliteStore:
         """
         first_day = self._now_ms() // DAY_MS - self._keep_days
         self._drop_before(first_day)
-        stored = given = expired = 0
+        given = expired = 0
         touched: list[_File] = []
         try:
             for path, table, documents in self._by_file(requests, servers):
@@ -88,17 +104,19 @@ class SqliteStore:
                     if file not in touched:
                         file.begin()
                         touched.append(file)
-                    stored += file.insert(documents)
+                    file.insert(documents)
                 given += len(documents)
             while touched:
                 with self._blamed_on(touched[-1].path):
-                    touched[-1].commit()
+                    self.uncounted += touched[-1].commit(self._round)
                 self._unsettled.add(touched.pop().path)
         finally:
             for file in touched:
                 self._forget(file.path)
         while len(self._files) > MOST_OPEN_FILES:
             self._forget(next(iter(self._files)))
+        stored = min(given, self.uncounted)
+        self.uncounted -= stored
         return Written(stored, given - stored, expired)
 
     def settle(self) -> None:
@@ -227,13 +245,15 @@ class _File:
         self._numbers = _Numbers(self._connection)
         (skew,) = run("SELECT max(ms) FROM skew").fetchone()
         self._skew_ms: int = skew or 0
+        self._added = 0
 
     def begin(self) -> None:
         """Begin a transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
+        self._added = 0
 
-    def insert(self, documents: Documents) -> int:
-        """Add what is not there yet; how many that was."""
+    def insert(self, documents: Documents) -> None:
+        """Add what is not there yet."""
         names, columns = ["id", "time_ms"], [documents.ids, documents.times_ms.tolist()]
         for field in self._table.fields:
             values = documents.columns.get(field.column)
@@ -244,7 +264,7 @@ class _File:
         self._note_skew(documents)
         before = self._connection.total_changes
         self._connection.executemany(self._table.insert(names), zip(*columns, strict=True))
-        return self._connection.total_changes - before
+        self._added += self._connection.total_changes - before
 
     def _note_skew(self, documents: Documents) -> None:
         """Remember the farthest that an id's time lies from its document's: a range of time is a range of ids."""
@@ -254,9 +274,12 @@ class _File:
             self._connection.execute("INSERT INTO skew (ms) VALUES (?)", (skew,))
             self._skew_ms = skew
 
-    def commit(self) -> None:
-        """End the transaction."""
+    def commit(self, round_number: int | None) -> int:
+        """End the transaction, and note with it what was added in this round; how many documents that was."""
+        if self._added and round_number is not None:
+            self._connection.execute(NOTE_UNCOUNTED, (round_number, self._added))
         self._connection.execute("COMMIT")
+        return self._added
 
     def drop_before(self, time_ms: int) -> None:
         """Delete what is older."""

@@ -9,7 +9,7 @@ from typing import Final
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
 
 APPLICATION_ID: Final = 0x6C6F6764  # "logd"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,9 @@ class Table:
         return f"""
             CREATE TABLE IF NOT EXISTS texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
             CREATE TABLE IF NOT EXISTS skew (ms INTEGER NOT NULL) STRICT;
+            CREATE TABLE IF NOT EXISTS uncounted (
+                one INTEGER PRIMARY KEY CHECK (one = 1), round INTEGER NOT NULL, stored INTEGER NOT NULL
+            ) STRICT;
             CREATE TABLE IF NOT EXISTS {self.stored} ({columns}) WITHOUT ROWID;
             CREATE VIEW IF NOT EXISTS {self.name} AS SELECT {shown} FROM {self.stored};
         """  # noqa: S608 - names of our own
@@ -39,6 +42,13 @@ class Table:
         """The statement that adds a row of these columns unless its id is there."""
         marks = ", ".join("?" * len(columns))
         return f"INSERT OR IGNORE INTO {self.stored} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of our own
+
+
+NOTE_UNCOUNTED: Final = """
+    INSERT INTO uncounted (one, round, stored) VALUES (1, ?, ?) ON CONFLICT (one) DO UPDATE SET
+        stored = excluded.stored + iif(round = excluded.round, stored, 0), round = excluded.round
+"""
+"""The statement that adds to the documents stored in a round; an earlier round is forgotten, for it was counted."""
 
 
 def _declaration(field: Field) -> str:

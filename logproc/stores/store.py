@@ -34,8 +34,23 @@ class Store(Protocol):
     def name(self) -> str:
         """The store's name in metrics."""
 
+    @property
+    def uncounted(self) -> int:
+        """Documents that are stored, but that no answer of `write` has counted as stored yet."""
+
+    def resume(self, round_number: int, uncounted: int) -> None:
+        """Go on after a stop: find what was stored in this round, of which the counts are lost.
+
+        A round lasts from one commit of the consumer's cursors to the next. `uncounted` is what was left at the last.
+        """
+
+    def next_round(self, round_number: int) -> None:
+        """The counts of the last round are committed."""
+
     def write(self, requests: Sequence[Documents], servers: Sequence[Documents]) -> Written:
         """Keep these documents; those that are there already are counted, not written again.
+
+        Each document is counted as stored once, though a stop or a failure comes between storing and counting.
 
         Raises:
             StoreUnavailableError: not now; give the same again later.
