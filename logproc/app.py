@@ -50,8 +50,6 @@ class App:
     ) -> None:
         if not isinstance(settings.store, SqliteStore):
             raise UnsupportedError("store.kind: this version knows only `sqlite`")
-        if settings.logs.format != "jsonl":
-            raise UnsupportedError("logs.format: this version knows only `jsonl`")
         if settings.notifiers:
             log.warning("this version does not send alerts yet: `notifiers` has no effect")
         self.settings = settings
@@ -77,7 +75,9 @@ class App:
 
     def _add(self, consumer: Consumer) -> None:
         logs = self.settings.logs
-        follower = Follower(logs.paths, consumer.cursors(), start=logs.start, first_start=consumer.is_new)
+        follower = Follower(
+            logs.paths, consumer.cursors(), start=logs.start, wrapped=logs.wrapped, first_start=consumer.is_new
+        )
         waker = Waker(logs.paths, logs.poll_s)
         feeder = Feeder(consumer, follower, waker, once=self._once)
         thread = threading.Thread(target=self._run_one, args=(feeder,), name=consumer.name, daemon=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -68,8 +68,7 @@ def _read_halves(block: Block, gathered: Gathered, now_ms: int, batch: Batch) ->
         _read_careful(block, gathered, now_ms, batch)
         return
     for start, end in ((0, middle), (middle, size)):
-        half = replace(block, start=block.start + start, end=block.start + end, data=block.data[start:end])
-        _read_quick(half, gathered, now_ms, batch)
+        _read_quick(block.part(start, end), gathered, now_ms, batch)
 
 
 def _read_careful(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:

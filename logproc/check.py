@@ -31,8 +31,6 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _secrets(settings)
     if settings.store.kind != "sqlite":
         yield Finding("error", "store", "this version knows only `kind: sqlite`")
-    if settings.logs.format != "jsonl":
-        yield Finding("error", "logs.format", "this version knows only `jsonl`")
     if settings.notifiers:
         yield Finding("warning", "notifiers", "this version does not send alerts yet; the entries are only checked")
 

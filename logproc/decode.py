@@ -157,14 +157,21 @@ def line(raw: bytes, now_ms: int) -> RequestRecord | ServerRecord:
 
 def _split(block: Block) -> Iterator[tuple[int, bytes]]:
     """Each line of a block that is not blank, with its offset in the source; a `\\r` before the newline is dropped."""
-    skipped = sorted(block.too_long, key=lambda each: each.offset)
-    offset = block.start
-    for part in bytes(block.data).split(b"\n"):
-        while skipped and skipped[0].offset == offset:
-            offset += skipped.pop(0).length + 1
+    parts = bytes(block.data).split(b"\n")
+    for offset, part in zip(block.origins or _offsets(block, parts), parts, strict=False):
         raw = part[:-1] if part.endswith(b"\r") else part
         if raw.strip(b" \t\r"):
             yield offset, raw
+
+
+def _offsets(block: Block, parts: list[bytes]) -> Iterator[int]:
+    """Where each part begins: one after the other, with gaps where a line was too long."""
+    gaps = sorted((each.offset, each.length + 1) for each in block.too_long)
+    offset = block.start
+    for part in parts:
+        while gaps and gaps[0][0] == offset:
+            offset += gaps.pop(0)[1]
+        yield offset
         offset += len(part) + 1
 
 

@@ -82,7 +82,7 @@ def replay(
     began = time.monotonic()
     # No scraper suffers from many series here, and a summary must not hide any under `__other__`.
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"max_series": MOST_SERIES})})
-    parts = [part for path in files for part in _parts(path, workers)]
+    parts = [part for path in files for part in _parts(path, workers if settings.logs.wrapped is None else 1)]
     total = Result()
     if workers == 1 or len(parts) == 1:
         for part in parts:
@@ -111,7 +111,7 @@ def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result
     totals, servers = Totals(settings), Servers()
     whole = part.end is None
     path = str(part.path)
-    for block in blocks(path) if whole else blocks(path, start=part.start, end=part.end):
+    for block in blocks(path, wrapped=settings.logs.wrapped) if whole else blocks(path, start=part.start, end=part.end):
         tally(totals, servers, block, now_ms, None)
         told(block.end - block.start)
     totals.fold()

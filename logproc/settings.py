@@ -31,6 +31,11 @@ class Logs(Section):
         1.0, gt=0, le=60, description="Seconds between two looks at the directories when no file event comes."
     )
 
+    @property
+    def wrapped(self) -> Literal["cri", "docker"] | None:
+        """How a container runtime wraps each line; None where none does."""
+        return None if self.format == "jsonl" else self.format
+
 
 class Http(Section):
     """Where logproc itself answers."""

@@ -310,3 +310,41 @@ def test_a_log_directory_may_come_later_and_a_half_line_waits(tmp_path: Path) ->
 
     assert pipeline.stop() == 0
     assert recount(lines_in([folder / "a.jsonl"])).lines == len(pipeline.documents()) == 2
+
+
+def wrapped_as_cri(line: bytes, part: int) -> list[bytes]:
+    """As containerd writes a line to the log of a container, split into parts."""
+    text = line.rstrip(b"\n")
+    pieces = [text[at : at + part] for at in range(0, len(text), part)] or [b""]
+    flags = [b"P"] * (len(pieces) - 1) + [b"F"]
+    return [b"2026-04-05T10:23:45.1Z stdout %s %s\n" % each for each in zip(flags, pieces, strict=True)]
+
+
+def test_a_container_log_is_unwrapped_and_a_kill_between_two_parts_loses_nothing(tmp_path: Path) -> None:
+    lines = [line for line in recent(400, full=True, bad=41) if b"\0" not in line]
+    rejected = [line for line in lines if not line.startswith(b"{")]
+    parts = [part for line in lines for part in wrapped_as_cri(line, 90)]
+    parts += wrapped_as_cri(b"INFO:     Application startup complete.\n", 90)
+    log = tmp_path / "0.log"
+    pipeline = Pipeline(tmp_path, [], logs={"paths": [str(log)], "format": "cri"})
+    middle = next(at for at in range(len(parts) // 2, len(parts)) if b" P " in parts[at]) + 1
+    log.write_bytes(b"".join(parts[:middle]))
+    pipeline.start()
+    until(pipeline.is_up, "the server")
+    until(lambda: by_label(pipeline.metrics(), "logproc_lag_bytes", "consumer")["measure"] == 0, "all parts")
+    pipeline.kill()
+    with log.open("ab") as file:
+        file.writelines(parts[middle:])
+
+    pipeline.start()
+    until(pipeline.is_up, "the server")
+    until(lambda: by_label(pipeline.metrics(), "logproc_lines_total", "result")["unrelated"] >= 2, "the last line")
+    found = pipeline.metrics()
+
+    assert pipeline.stop() == 0
+    counts = by_label(found, "logproc_lines_total", "result")
+    expected = recount(line for line in lines if line not in rejected)
+    assert counts["ok"] == 2 * expected.lines
+    assert counts["rejected"] == 2 * expected.rejected
+    assert counts["unrelated"] == 2 * (len(rejected) + 1)
+    assert len(pipeline.documents()) == sum(expected.requests.values())

@@ -33,6 +33,7 @@ def tally(
         servers.take(record, now, tables["server_starts"], tables["lines_lost"])
     lines = tables["logproc_lines"]
     lines.increase(("measure", "ok"), batch.lines)
+    lines.increase(("measure", "unrelated"), block.unrelated)
     tables["logproc_bytes"].increase(("measure",), block.end - block.start)
     if batch.rejected:
         lines.increase(("measure", "rejected"), len(batch.rejected))

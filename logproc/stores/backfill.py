@@ -31,7 +31,7 @@ def backfill(files: Sequence[Path], settings: Settings, told: Callable[[int], No
     try:
         reader = DocumentReader(settings.service, settings.thresholds)
         for path in files:
-            for block in blocks(str(path)):
+            for block in blocks(str(path), wrapped=settings.logs.wrapped):
                 found = reader.read(block, now_ms())
                 written = store.write(found.requests, found.servers)
                 total = Written(*(one + more for one, more in zip(total, written, strict=True)))

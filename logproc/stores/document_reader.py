@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final
@@ -94,7 +94,10 @@ class DocumentReader:
             raws.pop()
         if not raws:
             return
-        offsets = list(accumulate((len(raw) + 1 for raw in raws[:-1]), initial=block.start))
+        if block.origins is not None:
+            offsets = list(block.origins)
+        else:
+            offsets = list(accumulate((len(raw) + 1 for raw in raws[:-1]), initial=block.start))
         if b"\r" in data:
             raws = [raw.removesuffix(b"\r") for raw in raws]
         try:
@@ -109,8 +112,7 @@ class DocumentReader:
             self._read_careful(block, now_ms, found)
             return
         for start, end in ((0, middle), (middle, size)):
-            half = replace(block, start=block.start + start, end=block.start + end, data=block.data[start:end])
-            self._read_quick(half, now_ms, found)
+            self._read_quick(block.part(start, end), now_ms, found)
 
     def _read_careful(self, block: Block, now_ms: int, found: BlockDocuments) -> None:
         good, bad = decode.lines(block, now_ms)

@@ -88,6 +88,7 @@ class Index:
             raise PausedError(str(error)) from error
         self._counters["logproc_lines", "", "ok"] += found.good_lines
         self._counters["logproc_lines", "", "rejected"] += found.rejected_lines
+        self._counters["logproc_lines", "", "unrelated"] += block.unrelated
         self._counters["logproc_bytes", "", ""] += block.end - block.start
         for result, count in written._asdict().items():
             self._counters["logproc_documents", self._store.name, result] += count

@@ -5,7 +5,7 @@ What lies past `tailing/` sees a source and offsets, and does not know that the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -30,7 +30,7 @@ class Block:
     empty `data`. `data` is valid until the next block is asked for (it is a view of a reused buffer). Each line ends in
     a newline, but for the last line of a finished file, which may lack it. A block is at most 256 KiB, or one line.
     `first_line` is the 16-byte digest of the source's first complete line: with it and the offset the id of a line
-    without one is made (`documents.derived_id`).
+    without one is made (`stores/ids.py`).
     """
 
     source: str
@@ -39,6 +39,39 @@ class Block:
     end: int
     data: memoryview
     too_long: tuple[TooLong, ...] = ()
+    origins: tuple[int, ...] | None = None
+    """Of unwrapped container output: where each line of `data` began. Else the lines stand one after the other."""
+    unrelated: int = 0
+    """How many lines of container output were no JSON object; they are not in `data`."""
+
+    def part(self, start: int, end: int) -> Block:
+        """The lines in `data[start:end]`, both being line starts or the end; without what is not in `data`."""
+        origins = self.origins
+        if origins is not None:
+            first = bytes(self.data[:start]).count(b"\n")
+            origins = origins[first : first + bytes(self.data[start:end]).count(b"\n")]
+        return replace(
+            self,
+            start=self.start + start,
+            end=self.start + end,
+            data=self.data[start:end],
+            too_long=(),
+            origins=origins,
+            unrelated=0,
+        )
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """The parts of a split container line whose end has not come: kept in the cursor, so that none is lost or doubled.
+
+    `origin` is where its first part began, `end` up to where parts were read, `text` what it says so far (cut at
+    `record.MAX_LINE`), `length` how long it is.
+    """
+
+    origin: int
+    end: int
+    text: bytes
+    length: int
 
 
 class Cursor(msgspec.Struct, kw_only=True):
@@ -61,3 +94,4 @@ class Cursor(msgspec.Struct, kw_only=True):
     tail: bytes = b""
     first_line: bytes = b""
     finished: bool = False
+    pending: Pending | None = None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import msgspec
 
 from logproc.record import MAX_LINE
-from logproc.tailing.block import TooLong
+from logproc.tailing.block import Block, Pending, TooLong
 
 Format = Literal["cri", "docker"]
 
@@ -28,17 +28,6 @@ class _DockerLine(msgspec.Struct):
 
 
 _docker: Final = msgspec.json.Decoder(_DockerLine)
-
-
-class Pending(msgspec.Struct, frozen=True):
-    """The parts of a line whose end has not come yet: kept in the cursor, so that no part is read twice or lost.
-
-    `origin` is where its first part began, `text` what it says so far (cut at `MAX_LINE`), `length` how long it is.
-    """
-
-    origin: int
-    text: bytes
-    length: int
 
 
 @dataclass(slots=True)
@@ -57,6 +46,8 @@ class Unwrapped:
 
 def unwrap(wrapped: Format, data: memoryview, start: int, pending: Pending | None) -> Unwrapped:
     """Unwrap the whole lines in `data`, which stand at byte `start` of their file; `pending` came before them."""
+    if pending is not None and pending.end != start:
+        pending = None  # the file was cut or rewritten: what follows is no part of it
     found = Unwrapped(pending=pending)
     kept: list[bytes] = []
     read = _cri if wrapped == "cri" else _docker_lines
@@ -71,7 +62,7 @@ def unwrap(wrapped: Format, data: memoryview, start: int, pending: Pending | Non
         else:
             origin, length = offset, len(text)
         if not ended:
-            found.pending = Pending(origin, text[: MAX_LINE + 1], length)
+            found.pending = Pending(origin, start + len(data), text[: MAX_LINE + 1], length)
             continue
         found.pending = None
         if not text.lstrip(b" \t").startswith(b"{"):
@@ -83,6 +74,19 @@ def unwrap(wrapped: Format, data: memoryview, start: int, pending: Pending | Non
             found.origins.append(origin)
     found.data = b"".join(text + b"\n" for text in kept)
     return found
+
+
+def unwrap_block(wrapped: Format, block: Block, pending: Pending | None) -> tuple[Block, Pending | None]:
+    """A block of wrapped lines as a block of what they say, and the parts that still lack their end."""
+    found = unwrap(wrapped, block.data, block.start, pending)
+    unwrapped = replace(
+        block,
+        data=memoryview(found.data),
+        too_long=(*block.too_long, *found.too_long),
+        origins=tuple(found.origins),
+        unrelated=found.unrelated,
+    )
+    return unwrapped, found.pending
 
 
 _Part = tuple[int, bytes | None, bool]

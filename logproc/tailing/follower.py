@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 from logproc.tailing.block import Block, Cursor, TooLong
+from logproc.tailing.containers import Format, unwrap_block
 from logproc.tailing.discovery import Discovery
 from logproc.tailing.followed import Followed
 from logproc.tailing.identity import tail_is
@@ -41,10 +42,14 @@ class Follower:
         cursors: Iterable[Cursor] = (),
         *,
         start: Literal["beginning", "end"] = "beginning",
+        wrapped: Format | None = None,
         first_start: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`start` counts only with `first_start`; `clock` gives seconds that never go back."""
+        """`start` counts only with `first_start`; `wrapped` is how a container runtime wraps each line; `clock` gives
+        seconds that never go back.
+        """
+        self._wrapped = wrapped
         self._clock = clock
         self._start: Literal["beginning", "end"] = start if first_start else "beginning"
         self._streams = Streams(cursors, _open_limit(), clock())
@@ -124,8 +129,12 @@ class Follower:
                 self._streams.turns.add(stream)
             block_end, path, first = stream.spot.offset, stream.cursor.path, stream.spot.first_line
             if isinstance(data, TooLong):
-                return Block(path, first, at, block_end, memoryview(b""), (data,))
-            return Block(path, first, at, block_end, data)
+                block = Block(path, first, at, block_end, memoryview(b""), (data,))
+            else:
+                block = Block(path, first, at, block_end, data)
+            if self._wrapped is not None:
+                block, stream.cursor.pending = unwrap_block(self._wrapped, block, stream.cursor.pending)
+            return block
         return None
 
     def _turn(self, stream: Followed) -> memoryview | TooLong | None:

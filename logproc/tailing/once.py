@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from logproc.tailing.block import Block, TooLong
+from logproc.tailing.block import Block, Pending, TooLong
+from logproc.tailing.containers import Format, unwrap_block
 from logproc.tailing.forward import ForwardStream
 from logproc.tailing.lines import BLOCK, Framer, ReadAt, Spot, file_reader, first_line
 from logproc.tailing.packed import PackedStream, kind_of
@@ -27,11 +28,15 @@ class _Pipe(ForwardStream):
         return data
 
 
-def blocks(path: str, *, size: int = BLOCK, start: int = 0, end: int | None = None) -> Iterator[Block]:
+def blocks(
+    path: str, *, size: int = BLOCK, start: int = 0, end: int | None = None, wrapped: Format | None = None
+) -> Iterator[Block]:
     """All lines of one file as blocks of at most `size` bytes (or one line), the last line without newline included.
 
     `path` may be `-` (standard input) or a pipe, for plain streams. Of a plain file a byte range may be given: the
     lines that begin at `start` or later and before `end`, so that ranges that meet share no line and leave none out.
+
+    `wrapped` is how a container runtime wraps each line; such a file is read whole.
 
     Raises:
         OSError: the file cannot be read.
@@ -44,9 +49,16 @@ def blocks(path: str, *, size: int = BLOCK, start: int = 0, end: int | None = No
         if stream is not None:
             if start or end is not None:
                 raise ValueError(f"{path} is packed or a pipe: it has no byte ranges")
-            yield from _forward(path, framer, stream)
+            found = _forward(path, framer, stream)
         else:
-            yield from _range(path, framer, fd, start, end)
+            found = _range(path, framer, fd, start, end)
+        pending: Pending | None = None
+        for block in found:
+            if wrapped is None:
+                yield block
+            else:
+                unwrapped, pending = unwrap_block(wrapped, block, pending)
+                yield unwrapped
     finally:
         os.close(fd)
 

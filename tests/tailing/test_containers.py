@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc.record import MAX_LINE
-from logproc.tailing.containers import Format, Pending, Unwrapped, unwrap
+from logproc.tailing.block import Cursor, Pending
+from logproc.tailing.containers import Format, Unwrapped, unwrap
 
 TIME = "2026-04-05T10:23:45.123456789Z"
 
@@ -56,10 +58,10 @@ def test_what_is_no_json_object_is_unrelated(wrapped: Format) -> None:
 @pytest.mark.parametrize("wrapped", ["cri", "docker"])
 def test_a_line_longer_than_the_limit_is_passed_over_in_bounded_memory(wrapped: Format) -> None:
     text = '{"x":"' + "a" * (3 * MAX_LINE) + '"}'
-    pending, long = None, []
+    pending, long, at = None, [], 0
     for line in WRITERS[wrapped](text, 16_384):
-        found = unwrap(wrapped, memoryview(line), 0, pending)
-        pending = found.pending
+        found = unwrap(wrapped, memoryview(line), at, pending)
+        pending, at = found.pending, at + len(line)
         assert pending is None or len(pending.text) <= MAX_LINE + 1
         long += found.too_long
 
@@ -99,9 +101,17 @@ def test_wherever_blocks_end_the_same_lines_come_out(lines: list[str], part: int
     assert joined.data.splitlines() == [line.encode() for line in lines if line.lstrip().startswith("{")]
 
 
-def test_pending_survives_being_stored() -> None:
-    import msgspec
+def test_parts_before_a_cut_are_not_joined_to_what_was_written_after_it() -> None:
+    before = unwrap("cri", memoryview(f'{TIME} stdout P {{"old":\n'.encode()), 0, None).pending
 
-    pending = Pending(7, b"\xff{", 2)
+    after = unwrap("cri", memoryview(cri('{"new":1}')[0]), 0, before)
 
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(pending), type=Pending) == pending
+    assert before is not None
+    assert (after.data, after.pending) == (b'{"new":1}\n', None)
+
+
+def test_pending_parts_are_kept_with_the_cursor() -> None:
+    pending = Pending(7, 20, b"\xff{", 2)
+    cursor = Cursor(key=1, path="p", device=1, inode=2, offset=20, size=20, pending=pending)
+
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(cursor), type=Cursor) == cursor
