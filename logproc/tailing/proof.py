@@ -6,7 +6,7 @@ import os
 
 from logproc.tailing.discovery import Candidate
 from logproc.tailing.followed import Followed
-from logproc.tailing.identity import LEAVES_ITS_FILE, Seen, decide, head_is, tail_is
+from logproc.tailing.identity import LEAVES_ITS_FILE, Seen, decide, digest, head_is, tail_is
 from logproc.tailing.lines import ContentChangedError
 from logproc.tailing.source import Source
 from logproc.tailing.streams import Streams
@@ -58,6 +58,9 @@ class Proof:
         head = source.head
         tail = b"" if source.kind else source.tail(stream.spot.offset)
         self._streams.move(stream, candidate)
+        if len(head) < stream.cursor.head_len:  # less than there was: the rest is gone with the old file
+            stream.cursor.head, stream.cursor.head_len = digest(head), len(head)
+            self._streams.lose(stream, max(0, stream.cursor.size - len(head)))
         stream.here, stream.away_since, stream.grew_at = True, None, now
         stream.mtime_ns = max(stream.mtime_ns, 0)  # met in this run
         self._settle_in(stream, source, head, tail, now)

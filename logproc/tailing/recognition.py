@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterator
 from typing import Final, TypeVar
 
 from logproc.tailing.discovery import Candidate
@@ -64,57 +63,56 @@ class Recognition:
         """
         head = source.head
         best: tuple[Verdict, Followed | None] = (Verdict.NEW, None)
-        alike = [
-            stream
-            for length in self._lengths
-            if length <= len(head)
-            for stream in self._by_head.get((length, digest(head[:length])), {}).values()
-            if stream.left != candidate.id
-        ]
-        alike.sort(key=lambda stream: -stream.spot.offset)
+        alike = [one for one in (*self._same_head(head), *self._longer_head(head)) if one.left != candidate.id]
+        alike.sort(key=lambda stream: (-stream.spot.offset, -stream.cursor.head_len))  # the best proof first
         packed = source.kind is not None
         for stream in alike:
-            known = stream.snapshot()
-            reached = packed or source.size >= known.offset
+            known, gone = stream.snapshot(), stream.gone(now)
+            if gone and not known.offset and known.head_len < _START:
+                continue  # the beginning of one line, of which nothing was read: that many files share
+            size = len(head) if len(head) < HEAD else max(source.size, known.offset) if packed else source.size
             seen = Seen(
                 same_inode=False,
                 same_head=True,
-                size=known.offset if packed else source.size,
-                same_tail=packed or (reached and tail_is(known, source.tail(known.offset))),
+                size=size,
+                same_tail=packed or (size >= known.offset and tail_is(known, source.tail(known.offset))),
                 packed=packed,
-                gone=stream.gone(now),
+                gone=gone,
                 longer=_stands_still(stream) and source.length() > stream.spot.offset,
             )
             verdict = decide(known, seen)
             if _RANK[verdict] < _RANK[best[0]]:
                 best = (verdict, stream)
-        if best[0] is Verdict.NEW and (whole := self._whole_of(candidate, source, head)):
+        if best[0] is Verdict.NEW and candidate.pattern < 0 and (whole := self._same_first_line(source, len(head))):
             return Verdict.PART, whole
         return best
 
-    def _whole_of(self, candidate: Candidate, source: Source, head: bytes) -> Followed | None:
-        """The stream of which the candidate, shorter than the head that is known of it, is the beginning.
+    def _same_head(self, head: bytes) -> Iterator[Followed]:
+        """The streams of whose head all that is known stands at the beginning of the file."""
+        for length in self._lengths:
+            if length <= len(head):
+                yield from self._by_head.get((length, digest(head[:length])), {}).values()
 
-        Where only the hash of a head is known (its file was never seen in this run), a sibling with the same first line
-        is taken for a part of it.
-        """
+    def _longer_head(self, head: bytes) -> Iterator[Followed]:
+        """The streams whose head is longer than the file, and begins with all that is in it."""
         if len(head) == HEAD:
-            return None
-        alike: Iterable[Followed]
+            return
         if len(head) >= _START:
-            alike = self._by_start.get(head[:_START], {}).values()
+            starts = [head[:_START]]
         else:
-            alike = chain.from_iterable(
-                found.values() for start, found in self._by_start.items() if start.startswith(head)
-            )
-        for stream in alike:
-            known = stream.spot.head
-            if stream.left != candidate.id and len(known) > len(head) and known.startswith(head):
-                return stream
+            starts = [start for start in self._by_start if start.startswith(head)]
+        for start in starts:
+            for stream in self._by_start.get(start, {}).values():
+                if len(stream.spot.head) > len(head) and stream.spot.head.startswith(head):
+                    yield stream
+
+    def _same_first_line(self, source: Source, length: int) -> Followed | None:
+        """A stream with the same first line, of whose longer head the hash alone is known: not seen in this run."""
         unseen = self._by_start.get(b"", {}).values()
-        if candidate.pattern >= 0 or not unseen or not (line := first_line(source.read)):
-            return None
-        return next((one for one in unseen if one.cursor.first_line == line and one.cursor.head_len > len(head)), None)
+        line = first_line(source.read) if unseen else b""
+        return next(
+            (one for one in unseen if line and one.cursor.first_line == line and one.cursor.head_len > length), None
+        )
 
 
 def _take_out(index: dict[_Key, dict[int, Followed]], entry: _Key, key: int) -> None:
