@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from logproc.events import LEAST_TOKENS_FOR_SPEED, Events, Floats
 from logproc.kinds import Kind, Kinds
-from logproc.settings import Levels, Thresholds
+from logproc.settings import Levels, ModelThresholds, Thresholds
 
 FLAGS: Final = (
     "empty_completion",
@@ -32,7 +32,8 @@ class Flagger:
     """Judges requests by the thresholds, those of their model where it has its own."""
 
     def __init__(self, thresholds: Thresholds) -> None:
-        self._thresholds = thresholds
+        self._common = _bounds(thresholds, None)
+        self._own = {model: _bounds(thresholds, own) for model, own in thresholds.models.items()}
         self._bounds: npt.NDArray[np.float64] = np.empty((0, len(_BOUNDS)))
         self._outcomes: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
 
@@ -76,27 +77,34 @@ class Flagger:
             self._outcomes = np.concatenate([self._outcomes, np.array([_by_outcome(k) for k in new], np.uint8)])
 
     def _bounds_of(self, kind: Kind) -> list[float]:
-        """The bounds of one kind in ms; NaN is off, for nothing is greater than NaN."""
-        common = self._thresholds
-        own = common.models.get(kind.model)
-
-        def lowest(name: str) -> float:
-            levels: Levels = getattr(own, name, None) or getattr(common, name)
-            return np.nan if levels.lowest is None else levels.lowest
-
+        """The bounds of one kind in ms."""
         if kind.outcome == "rejected":
-            return [np.nan] * len(_BOUNDS)
-        size = (own and own.slow_for_size) or common.slow_for_size
-        speed = lowest("tokens_per_second")
-        return [
-            lowest("duration_s") * 1000,
-            lowest("ttft_s") * 1000,
-            1000 / speed if speed else np.nan,
-            lowest("stall_s") * 1000,
-            size.ttft_base_s * 1000 if size else np.nan,
-            size.ttft_per_1k_prompt_s if size else np.nan,
-            size.s_per_token * 1000 if size else np.nan,
-        ]
+            return _OFF
+        return self._own.get(kind.model, self._common)
+
+
+_OFF: Final = [np.nan] * len(_BOUNDS)
+"""Nothing is greater than NaN."""
+
+
+def _bounds(common: Thresholds, own: ModelThresholds | None) -> list[float]:
+    """The bounds in ms by the thresholds of a model, those of all where it has none of its own."""
+
+    def lowest(name: str) -> float:
+        levels: Levels = getattr(own, name, None) or getattr(common, name)
+        return np.nan if levels.lowest is None else levels.lowest
+
+    size = (own and own.slow_for_size) or common.slow_for_size
+    speed = lowest("tokens_per_second")
+    return [
+        lowest("duration_s") * 1000,
+        lowest("ttft_s") * 1000,
+        1000 / speed if speed else np.nan,
+        lowest("stall_s") * 1000,
+        size.ttft_base_s * 1000 if size else np.nan,
+        size.ttft_per_1k_prompt_s if size else np.nan,
+        size.s_per_token * 1000 if size else np.nan,
+    ]
 
 
 def _by_outcome(kind: Kind) -> int:

@@ -81,8 +81,8 @@ _ABSENT: Final = {name: DEFAULTS[name] for name in _KEY}
 class Kinds:
     """Numbers the kinds as they appear. Lines that are no requests get NOT_A_REQUEST."""
 
-    def __init__(self) -> None:
-        self.decoder = LearnedDecoder()
+    def __init__(self, decoder: LearnedDecoder | None = None) -> None:
+        self.decoder = decoder or LearnedDecoder()
         self.list: list[Kind] = []
         self.twins: npt.NDArray[np.int32] = np.empty(0, np.int32)
         """The `empty_twin` of each kind."""

@@ -87,7 +87,7 @@ class Totals:
                 self._observe(name, events.kind, getattr(events, column), labels)
             self._sketch(events)
         if self.kinds.is_full:
-            self.kinds = Kinds()
+            self.kinds = Kinds(self.kinds.decoder)
             self.gathered = Gathered(self.kinds)
             self._rows.clear()
             self._flagger.forget()
