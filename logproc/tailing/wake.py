@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from watchdog.events import (
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
@@ -37,12 +38,15 @@ BUSY: Final = 100
 RATE_S: Final = 0.2
 BUSY_S: Final = 5.0
 _WATCHES: Final = 200
+_POLLED: Final = 64
+"""At most so many active files are polled, those with the latest events."""
 _EVENTS: Final[list[type[FileSystemEvent]]] = [
     FileCreatedEvent,
     FileModifiedEvent,
     FileMovedEvent,
     FileDeletedEvent,
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
 ]
 """Not opened or closed: we would wake ourselves by reading."""
@@ -67,7 +71,9 @@ class Waker:
         self._events_since = clock()
         self._busy_until = clock()
         self._polled_at = clock()
-        self._watches: dict[str, ObservedWatch] = {}
+        self._prefixes = tuple(_prefix(name) for _, name in self._patterns)
+        self._watches: dict[str, tuple[ObservedWatch, int]] = {}  # with the inode of the directory
+        self._deleted: set[str] = set()
         self._links: dict[str, tuple[int, set[str]]] = {}
         self._failed: set[str] = set()
         self._observer: BaseObserver | None = None
@@ -126,14 +132,24 @@ class Waker:
 
     def _noticed(self, event: FileSystemEvent) -> None:
         """An event came (in the observer's thread)."""
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+        if isinstance(event, DirDeletedEvent):
+            self._deleted.update(paths)
+        if not event.is_directory and not any(self._concerns_us(path) for path in paths):
+            return
         now = self._clock()
         if now - self._events_since > RATE_S:
             self._events, self._events_since = 0, now
         self._events += 1
-        for path in (event.src_path, event.dest_path):
-            if path:
-                self._active[os.fsdecode(path)] = now
+        for path in paths:
+            self._active.pop(path, None)  # the latest stand last
+            self._active[path] = now
         self._woken.set()
+
+    def _concerns_us(self, path: str) -> bool:
+        """Whether the file may be a log or a rotated one, rather than that of another program beside them."""
+        directory, name = os.path.split(path)
+        return name.startswith(self._prefixes) or any(directory in targets for _, targets in list(self._links.values()))
 
     def _let_idle(self, now: float) -> None:
         """Forget the files that had no event for a while."""
@@ -145,7 +161,7 @@ class Waker:
     def _active_changed(self) -> bool:
         """Whether an active file, or its directory, is not what it was."""
         changed = False
-        files = list(self._active)
+        files = list(self._active)[-_POLLED:]
         for path in {*files, *(os.path.dirname(file) for file in files)}:
             try:
                 seen = os.stat(path)
@@ -163,21 +179,26 @@ class Waker:
 
     def _watch(self) -> None:
         """Watch every directory of the globs, or the nearest parent of one that is not there yet."""
-        if self._observer is None or self._clock() < self._busy_until:
+        observer = self._observer
+        if observer is None or self._clock() < self._busy_until:
             return
         wanted = self._directories()
-        for directory in self._watches.keys() - wanted:
-            self._observer.unschedule(self._watches.pop(directory))
+        deleted, self._deleted = self._deleted, set()
+        for directory, (watch, inode) in list(self._watches.items()):
+            if directory not in wanted or directory in deleted or _inode(directory) != inode:
+                observer.unschedule(watch)
+                del self._watches[directory]
         for directory in wanted - self._watches.keys() - self._failed:
             try:
-                watch = self._observer.schedule(self._handler, directory, event_filter=_EVENTS)
+                inode = _inode(directory)
+                watch = observer.schedule(self._handler, directory, event_filter=_EVENTS)
             except FileNotFoundError:
                 continue
             except OSError as error:  # the limit of watches, a file system without them
                 self._cannot_watch(directory, error)
                 self._failed.add(directory)
             else:
-                self._watches[directory] = watch
+                self._watches[directory] = watch, inode
 
     def _directories(self) -> set[str]:
         wanted: set[str] = set()
@@ -224,6 +245,20 @@ class _Handler(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Any event of the kinds asked for."""
         self._noticed(event)
+
+
+def _inode(path: str) -> int:
+    """The inode at the path, 0 where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
+def _prefix(name: str) -> str:
+    """What the name of every match of a glob, and of every rotated sibling, begins with."""
+    literal = name[: next((at for at, char in enumerate(name) if char in "*?["), len(name))]
+    return literal if literal != name else os.path.splitext(name)[0]
 
 
 def _nearest(directory: str) -> str:

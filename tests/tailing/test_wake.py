@@ -94,6 +94,39 @@ def test_a_directory_made_later_is_watched_from_then_on(tmp_path: Path) -> None:
     waker.close()
 
 
+@pytest.mark.parametrize("how", ["deleted", "renamed"])
+def test_a_directory_that_is_made_anew_is_watched_again(log: Path, waker: Waker, how: str) -> None:
+    waker._poll_s = 0.05
+    quiet_s = time.monotonic() + LONG_S
+    if how == "deleted":
+        log.parent.rmdir()
+    else:
+        log.parent.rename(log.parent.with_name("other"))
+    while str(log.parent) in waker.watched:
+        waker.wait(0.05)
+        assert time.monotonic() < quiet_s
+    log.parent.mkdir()
+    while str(log.parent) not in waker.watched:
+        waker.wait(0.05)
+        assert time.monotonic() < quiet_s
+    waker._poll_s = LONG_S
+    while waker.wait(0.2):
+        pass
+    log.write_bytes(b"one\n")
+    assert seconds_until_woken(waker) < LONG_S / 2
+
+
+def test_what_other_programs_write_beside_the_logs_does_not_wake(log: Path, waker: Waker) -> None:
+    quiet(waker)
+    (log.parent / "other.log").write_bytes(b"x\n")
+    assert not waker.wait(0.3)
+    (log.parent / "other.log").rename(log)
+    assert seconds_until_woken(waker) < LONG_S / 2
+    quiet(waker)
+    (log.parent / "access-20261121.jsonl").write_bytes(b"x\n")
+    assert seconds_until_woken(waker) < LONG_S / 2
+
+
 def test_where_events_cannot_be_had_polling_goes_on_and_it_is_told_once(
     log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
