@@ -64,7 +64,7 @@ class Tool:
 
 
 def run_logproc(log: Path, folder: Path, before: list[str]) -> tuple[Usage, Found]:
-    """`logproc run --once --only measure`: every metric, a commit every 100 ms; start and end of the process included."""
+    """`logproc run --once --only measure`: every metric, a commit every 100 ms, the start of the process included."""
     settings = {"logs": {"paths": [str(log)]}, "state": str(folder / "state"), "http": {"listen": "127.0.0.1:0"}}
     pipeline = folder / "pipeline.yaml"
     pipeline.write_text(json.dumps(settings))
