@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := var/bench
 SOURCES := serve logproc tests benchmarks
 
 # The first interpreter that is new enough and can make virtual environments: python3, else the newest python3.x.
@@ -12,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +28,18 @@ check: $(VENV)/installed-dev ## ruff (lint and format) and mypy (strict)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
+
+bench: $(VENV)/installed-dev $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl ## measure speed, freshness and cost (20 minutes; mtail and rsyslog beside us)
+	$(BIN)/python benchmarks/measure_speed.py $(BENCH)/million.jsonl
+	$(BIN)/python benchmarks/own_commands.py $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl
+	$(BIN)/python benchmarks/freshness.py
+	$(BIN)/python benchmarks/idle.py
+	$(BIN)/python benchmarks/scrape.py
+	$(BIN)/python benchmarks/peers.py $(BENCH)/million.jsonl
+
+$(BENCH)/million.jsonl $(BENCH)/million_full.jsonl:
+	@mkdir -p $(BENCH)
+	@$(BIN)/python benchmarks/make_log.py 1000000 $@ $(if $(findstring full,$@),--full)
 
 clean: ## remove the virtual environment and caches; logs and databases stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
