@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    here = machine()
     results = {
         (rate, name): measure(look_of, rate, given.seconds)
         for rate in given.rate or (100.0, 5000.0)
@@ -132,9 +133,9 @@ def main() -> None:
     }
     if given.json:
         runs = [{"lines_per_s": rate, "seen_by": name, **found} for (rate, name), found in results.items()]
-        print(json.dumps({"machine": machine(), "runs": runs}))
+        print(json.dumps({"machine": here, "runs": runs}))
         return
-    print_machine()
+    print_machine(here)
     print_table(
         ["lines/s, seen by", "p50 ms", "p95 ms", "longest ms", "one look ms", "logproc CPU %"],
         [

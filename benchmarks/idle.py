@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    here = machine()
     cases: list[tuple[str, type[Pipeline], float]] = [
         ("with events", Pipeline, 1.0),
         ("without, poll_s 1 (default)", WithoutEvents, 1.0),
@@ -82,9 +83,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             results[name] = idle_cpu(kind, Path(folder), given.files, given.seconds, poll_s)
     if given.json:
-        print(json.dumps({"machine": machine(), "files": given.files, "cpu_seconds_a_second": results}))
+        print(json.dumps({"machine": here, "files": given.files, "cpu_seconds_a_second": results}))
         return
-    print_machine()
+    print_machine(here)
     print_table(
         [f"idle, {given.files} files", "CPU %"], [[name, f"{share * 100:.2f}"] for name, share in results.items()]
     )

@@ -119,7 +119,7 @@ def warm(path: Path) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on, and how busy it was at the time."""
+    """What the numbers are measured on, and how busy it is before the start."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": names[0].partition(":")[2].strip() if names else platform.machine(),
@@ -138,5 +138,5 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
 
 
-def print_machine() -> None:
-    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine().items()))
+def print_machine(here: dict[str, Any]) -> None:
+    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in here.items()))

@@ -54,8 +54,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    here = machine()
     results = []
-    for log in given.files:
+    for log in (file.resolve() for file in given.files):
         warm(log)
         lines, usages = count_lines(log), defaultdict[str, list[Usage]](list)
         for _ in range(given.runs):
@@ -72,9 +73,9 @@ def main() -> None:
         }
         results.append({"file": str(log), "lines": lines, "two_workers_are_faster": speedup, "commands": rows})
     if given.json:
-        print(json.dumps({"machine": machine(), "files": results}, default=vars))
+        print(json.dumps({"machine": here, "files": results}, default=vars))
         return
-    print_machine()
+    print_machine(here)
     for log, result in zip(given.files, results, strict=True):
         print(f"\n{log}: {result['lines']:,} lines, {log.stat().st_size / 1e6:.0f} MB")
         commands = result["commands"]

@@ -233,15 +233,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    here = machine()
     missing = [package for package, name in (("mtail", "mtail"), ("rsyslog", "rsyslogd")) if not shutil.which(name)]
     if missing:
         sys.exit(f"not installed: {', '.join(missing)}")
-    warm(given.file)
-    lines = count_lines(given.file)
+    log: Path = given.file.resolve()
+    warm(log)
+    lines = count_lines(log)
     rounds: dict[bool, list[dict[str, Usage]]] = {False: [], True: []}
     for _ in range(given.runs):
         for pinned, found in rounds.items():
-            found.append(one_round(given.file, lines, pinned=pinned))
+            found.append(one_round(log, lines, pinned=pinned))
     rows = []
     for pinned, found in rounds.items():
         for tool in TOOLS:
@@ -251,7 +253,7 @@ def main() -> None:
                 {
                     "tool": tool.name,
                     "task": tool.task,
-                    "cores": 1 if pinned else machine()["cores"],
+                    "cores": 1 if pinned else here["cores"],
                     "k_lines_per_s": spread(lines / run.wall_s / 1e3 for run in runs),
                     "k_lines_per_cpu_s": spread(lines / run.cpu_s / 1e3 for run in runs),
                     "rss_mb": spread(run.rss_bytes / 1e6 for run in runs),
@@ -262,9 +264,9 @@ def main() -> None:
                 }
             )
     if given.json:
-        print(json.dumps({"machine": machine(), "lines": lines, "rows": rows}, default=vars))
+        print(json.dumps({"machine": here, "lines": lines, "rows": rows}, default=vars))
         return
-    print_machine()
+    print_machine(here)
     print_table(
         ["tool", "what it does", "cores", "k lines/s", "k lines/CPU s", "memory MB", "run is faster by", "in CPU by"],
         [

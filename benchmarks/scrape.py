@@ -155,6 +155,7 @@ def main() -> None:
     parser.add_argument("--backlog-mb", type=int, default=3000)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    here = machine()
     models = -(-given.children // HISTOGRAMS)
     with tempfile.TemporaryDirectory() as name:
         alone = scrapes_alone(models, Path(name))
@@ -170,13 +171,9 @@ def main() -> None:
     if given.json:
         scrapes = {name: {"ms": wall, "cpu_ms": cpu, "bytes": size} for name, (wall, cpu, size) in alone.items()}
         children = models * HISTOGRAMS
-        print(
-            json.dumps(
-                {"machine": machine(), "children": children, "scrapes": scrapes, "backlog": during}, default=vars
-            )
-        )
+        print(json.dumps({"machine": here, "children": children, "scrapes": scrapes, "backlog": during}, default=vars))
         return
-    print_machine()
+    print_machine(here)
     print_table(
         [f"one scrape, {models * HISTOGRAMS:,} children", "ms", "logproc CPU ms", "MB"],
         [[name, f"{wall:.0f}", f"{cpu:.0f}", f"{size / 1e6:.2f}"] for name, (wall, cpu, size) in alone.items()],
