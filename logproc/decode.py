@@ -114,7 +114,7 @@ def records(data: memoryview, decoder: LearnedDecoder) -> Rows:
             raise OddBlockError("utf-8") from error
     try:
         rows, present = decoder.decode_lines(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OddBlockError("json") from error
     if len(rows) != len(ends):
         raise OddBlockError("framing")
@@ -199,6 +199,8 @@ def _typed(raw: bytes, decoder: msgspec.json.Decoder[_Record]) -> _Record:
         problem = str(error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         problem = str(error)
+    except RecursionError:
+        raise LineError("not_json", "nested too deeply") from None
     return _explain(raw, problem)
 
 

@@ -164,25 +164,29 @@ def _time_per_token(
 
 def _times(texts: list[str | None], now_ms: int) -> Ints:
     """RFC 3339 texts → ms since 1970. All of the form 2025-04-05T10:23:45.123Z at once, others one by one."""
-    joined = "".join(cast(list[str], texts))
-    count = len(texts)
-    times: Ints
-    if len(joined) == 24 * count and joined.isascii() and count:
-        octets = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(count, 24)
-        if (octets[:, [10, 19, 23]] == _T_DOT_Z).all():
-            stamps = octets.view("S24").ravel().astype("S23")
-            times = stamps.astype("M8[ms]").astype(np.int64)
-        else:
-            times = _one_by_one(texts, now_ms)
-    else:
-        times = _one_by_one(texts, now_ms)
-    if count and (times.min() < YEAR_2015_MS or times.max() > now_ms + DAY_MS):
+    times = _at_once(texts)
+    if times is None:
+        times = np.array([parse_time(text, now_ms) for text in texts], np.int64)
+    if len(texts) and (times.min() < YEAR_2015_MS or times.max() > now_ms + DAY_MS):
         raise OddBlockError("a time is out of range")
     return times
 
 
+def _at_once(texts: list[str | None]) -> Ints | None:
+    """As `_times`, where all texts are of the usual form; None where they are not."""
+    joined = "".join(cast(list[str], texts))
+    count = len(texts)
+    if not count or len(joined) != 24 * count or not joined.isascii():
+        return None
+    octets = np.frombuffer(joined.encode("ascii"), np.uint8).reshape(count, 24)
+    # numpy also takes blanks and offsets where digits should stand: `time_ms` does not.
+    if (octets[:, [10, 19, 23]] != _T_DOT_Z).any() or np.count_nonzero(octets - _ZERO < 10) != 17 * count:
+        return None
+    try:
+        return octets.view("S24").ravel().astype("S23").astype("M8[ms]").astype(np.int64)
+    except ValueError:  # a leap second, a date by its week
+        return None
+
+
 _T_DOT_Z: Final = np.frombuffer(b"T.Z", np.uint8)
-
-
-def _one_by_one(texts: Sequence[str | None], now_ms: int) -> Ints:
-    return np.array([parse_time(text, now_ms) for text in texts], np.int64)
+_ZERO: Final = np.uint8(ord("0"))

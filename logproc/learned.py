@@ -6,6 +6,7 @@ contract: no column is looked for that is not there, and a known text is the sam
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, Literal, get_type_hints
 
 import msgspec
@@ -22,6 +23,8 @@ MOST_LESSONS: Final = 60
 """A log that is still new after so many lessons is decoded the long way."""
 
 ALL_FIELDS: Final = frozenset(RequestRecord.__struct_fields__)
+_NAMELESS: Final = re.compile(r'["\\\x00-\x1f]')
+"""A field with one of these in its name cannot be part of a struct: it stays new for ever."""
 _HINTS: Final = get_type_hints(RequestRecord, include_extras=True)
 DEFAULTS: Final[dict[str, Any]] = dict(
     zip(RequestRecord.__struct_fields__, RequestRecord.__struct_defaults__, strict=True)
@@ -45,12 +48,12 @@ class LearnedDecoder:
         """The records of the lines, and the fields that may be present in them; the others are None in all.
 
         Raises:
-            msgspec.MsgspecError, UnicodeDecodeError: a line is no record.
+            msgspec.MsgspecError, UnicodeDecodeError, RecursionError: a line is no record, or nested too deeply.
         """
         if self._decoder is not None:
             try:
                 return self._decoder.decode_lines(data), self._present
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass  # something new, or something bad
         rows = _wide.decode_lines(data)
         if self._lessons < MOST_LESSONS:
@@ -60,7 +63,7 @@ class LearnedDecoder:
     def _learn(self, data: memoryview, rows: list[RequestRecord]) -> None:
         self._lessons += 1
         for line in _names.decode_lines(data):
-            self._fields.update(dict.fromkeys(line))
+            self._fields.update(dict.fromkeys(name for name in line if not _NAMELESS.search(name)))
         for name, texts in self._texts.items():
             if len(texts) <= MOST_TEXTS:
                 texts.update(value for row in rows if (value := getattr(row, name)) is not None)

@@ -61,6 +61,10 @@ def good(data: bytes) -> int:
         (raw(request()).replace(b"1142.7", b"1e400"), "out_of_range"),
         (raw({"time": "2026-03-30T10:23:45.123Z", "event": "heartbeat", "in_flight": -1}), "out_of_range"),
         (raw({"event": "heartbeat"}), "missing_field"),
+        (raw(request(time="2026-03-30T10:23:45.1  Z")), "wrong_type"),
+        (raw(request(time="2026-03-30T10:23:45.+23Z")), "wrong_type"),
+        (raw(request())[:-2] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}\n", "not_json"),
+        (b"[" * 100_000 + b"\n", "not_json"),
         (raw({"time": "2026-03-30T10:23:45.123Z", "event": "heartbeat", "in_flight": "many"}), "wrong_type"),
     ],
 )
@@ -78,6 +82,9 @@ def test_a_bad_line_is_rejected_with_its_reason_and_its_neighbours_are_not(line:
         request(time="2026-03-30T10:23:45Z"),
         request(time="2026-03-30T18:23:45.123456789+08:00"),
         request(time="2026-03-30T23:59:60Z"),
+        request(time="2026-03-30T23:59:60.123Z"),
+        request(time="2026-W14-1T10:23:45.123Z"),
+        *(request(**{name: 1}) for name in ("", 'a"b', "a\\b", "a\nb", "a\0b", "é", "unknown_0", "__class__")),
         request(model=None, stream=None, ttft_ms=None),
         request(unknown={"deep": [1, None, "ü"]}, id=7),
         request(duration_ms=0),
@@ -88,6 +95,9 @@ def test_a_bad_line_is_rejected_with_its_reason_and_its_neighbours_are_not(line:
 def test_a_valid_line_is_accepted_however_sparse(line: dict[str, Any]) -> None:
     assert reasons(raw(line)) == []
     assert good(raw(line)) == 1
+    gathered = Gathered(Kinds())
+    for _ in range(3):  # while learning, and with what was learned
+        assert batch.read(block(raw(request(), line)), gathered, NOW_MS).lines == 2
 
 
 def test_blank_lines_are_skipped_and_carriage_returns_do_no_harm() -> None:
