@@ -178,13 +178,13 @@ class Follower:
                 self._doubtful = True
                 return None
             stream.proven, stream.borrowed, spot.before = True, False, tail
-        ended = packed.at_end
-        rest = ended and (packed.complete or stream.rest)
-        data = self._framer.take(packed.preadv, spot, packed.length if ended else _ENDLESS, rest=rest)
-        if data is None and ended:
-            stream.ended = True
-        elif data is None:
-            self._streams.turns.add(stream)
+        data = self._framer.take(packed.preadv, spot, packed.length if packed.at_end else _ENDLESS)
+        if data is None and packed.at_end:
+            data = self._framer.take(packed.preadv, spot, packed.length, rest=packed.complete or stream.rest)
+        if data is None:
+            stream.ended = packed.at_end
+            if not stream.ended:
+                self._streams.turns.add(stream)
         elif stream.cursor.finished:
             stream.cursor.finished = False
         return data

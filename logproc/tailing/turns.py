@@ -25,7 +25,7 @@ class Turns:
         if stream.queued:
             return
         stream.queued = True
-        if stream.live:
+        if stream.live and not stream.packed:  # packed ones keep their place best when they are read in one go
             self._ring.append(stream)
         else:
             heapq.heappush(self._backlog, (stream.mtime_ns, stream.cursor.path, stream.key, stream))

@@ -245,3 +245,12 @@ def test_a_longer_packed_file_that_only_begins_like_one_beside_it_is_read_from_i
     packed.write_bytes(gzip.compress(numbered([*range(20), *range(500, 600)])))
     old(packed)
     assert numbers(reader.lines()) == [*range(20), *range(500, 600)]
+
+
+def test_more_packed_files_than_descriptors_are_all_read(log: Path, reader: Reader) -> None:
+    reader.follower._streams._open_limit = 1
+    for number in range(4):
+        path = Path(f"{log}.{number}.gz")
+        path.write_bytes(gzip.compress(numbered(range(10_000 * number, 10_000 * number + 9000))))
+        old(path)
+    assert len(reader.lines()) == 4 * 9000
