@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -30,16 +30,18 @@ class StateBrokenError(Exception):
 
 
 class Database:
-    """A SQLite file in WAL mode that only this process writes; `name` and `version` say what it holds.
+    """A SQLite file in WAL mode that only this process writes.
+
+    `schema` makes a new one. Each of `migrations` is a script that brings one version to the next, the first of them
+    version 1 to version 2, so that the newest version is one more than there are migrations.
 
     Raises:
         StateLockedError: another process holds it; the message names its pid.
         StateBrokenError: the file is damaged, foreign, or of a newer version; it is never replaced silently.
     """
 
-    def __init__(self, path: Path, *, name: str, version: int, schema: str) -> None:
+    def __init__(self, path: Path, *, schema: str, migrations: Sequence[str] = ()) -> None:
         self.path = path
-        self.name = name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -47,7 +49,7 @@ class Database:
             raise StateBrokenError(f"cannot open {path}: {error.strerror}. Check `state` in the settings.") from error
         self._take_lock()
         try:
-            self.connection = self._open(version, schema)
+            self.connection = self._open(schema + CURSORS, migrations)
         except BaseException:
             os.close(self._lock)
             raise
@@ -64,26 +66,49 @@ class Database:
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
-    def _open(self, version: int, schema: str) -> sqlite3.Connection:
-        try:
+    def _open(self, schema: str, migrations: Sequence[str]) -> sqlite3.Connection:
+        with self.refusing():
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            (found,) = connection.execute("PRAGMA user_version").fetchone()
-            if tables and application != APPLICATION_ID:
-                raise StateBrokenError(f"{self.path} is no state file of logproc. {self._way_out()}")
-            if found > version:
-                raise StateBrokenError(
-                    f"{self.path} was written by a newer logproc (version {found}, this one knows {version}). "
-                    f"Install that version again. {self._way_out()}"
-                )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(schema + CURSORS)
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={version}")
+            try:
+                self._prepare(connection, schema, migrations)
+            except BaseException:
+                connection.close()
+                raise
             return connection
-        except sqlite3.DatabaseError as error:
+
+    def _prepare(self, connection: sqlite3.Connection, schema: str, migrations: Sequence[str]) -> None:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        newest = 1 + len(migrations)
+        if tables and application != APPLICATION_ID:
+            raise StateBrokenError(f"{self.path} is no state file of logproc. {self._way_out()}")
+        if found > newest:
+            raise StateBrokenError(
+                f"{self.path} was written by a newer logproc (version {found}, this one knows {newest}). "
+                f"Install that version again. {self._way_out()}"
+            )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        if found < newest:
+            steps = migrations[found - 1 :] if found else [schema]
+            marks = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={newest};"
+            connection.executescript(f"BEGIN IMMEDIATE; {' '.join(steps)} {marks} COMMIT;")
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Say of what SQLite cannot read or write at the start why it is refused, and what helps.
+
+        Raises:
+            StateBrokenError: in place of sqlite3.Error.
+        """
+        try:
+            yield
+        except sqlite3.OperationalError as error:  # the file may be well: the disk, the permissions, the memory
+            raise StateBrokenError(
+                f"{self.path} cannot be opened: {error}. Nothing was changed. Is the disk full, or not writable?"
+            ) from error
+        except sqlite3.Error as error:
             raise StateBrokenError(f"{self.path} cannot be read: {error}. {self._way_out()}") from error
 
     def _way_out(self) -> str:

@@ -20,7 +20,6 @@ from logproc.tailing.block import Cursor
 
 log = structlog.get_logger("logproc.measure")
 
-VERSION: Final = 1
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS metrics (name TEXT PRIMARY KEY, edges TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS series (
@@ -51,18 +50,28 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, name="measure", version=VERSION, schema=SCHEMA)
+        self._database = Database(path, schema=SCHEMA)
         self._connection = self._database.connection
 
     def load(self, totals: Totals, servers: Servers) -> None:
-        """Fill the totals with what was committed. A histogram whose edges changed starts anew, and that is said."""
+        """Fill the totals with what was committed. A histogram whose edges changed starts anew, and that is said.
+
+        Raises:
+            StateBrokenError: the file cannot be read.
+        """
+        with self._database.refusing():
+            self._load(totals, servers)
+
+    def _load(self, totals: Totals, servers: Servers) -> None:
         stored_edges = dict(self._connection.execute("SELECT name, edges FROM metrics"))
         for name, table in totals.tables.items():
             edges = json.dumps(table.metric.edges)
-            if name in stored_edges and stored_edges[name] != edges:
-                log.warning("the bucket edges were changed: this histogram starts anew", metric=name)
-                self._connection.execute("DELETE FROM series WHERE metric = ?", (name,))
-            self._connection.execute("INSERT OR REPLACE INTO metrics (name, edges) VALUES (?, ?)", (name, edges))
+            if stored_edges.get(name) != edges:
+                with self._database.transaction() as connection:
+                    if name in stored_edges:
+                        log.warning("the bucket edges were changed: this histogram starts anew", metric=name)
+                        connection.execute("DELETE FROM series WHERE metric = ?", (name,))
+                    connection.execute("INSERT OR REPLACE INTO metrics (name, edges) VALUES (?, ?)", (name, edges))
             self._load_table(table)
         facts = dict(self._connection.execute("SELECT name, value FROM facts"))
         for name, bins in (("duration_bins", totals.duration_bins), ("ttft_bins", totals.ttft_bins)):
@@ -95,6 +104,11 @@ class Journal:
         """The committed length of `rejected/measure.jsonl`, bytes."""
         row = self._connection.execute("SELECT value FROM facts WHERE name = 'rejected_length'").fetchone()
         return int(row[0]) if row else 0
+
+    def correct_rejected_length(self, length: int) -> None:
+        """At the start: the file is shorter than known. Raises StateBrokenError."""
+        with self._database.refusing(), self._database.transaction() as connection:
+            connection.execute(_PUT_FACT, ("rejected_length", str(length).encode()))
 
     def save(
         self,

@@ -32,6 +32,8 @@ class Measure:
         self._journal.load(self._totals, self._servers)
         declare(self._totals)
         self._rejected = RejectedFile(state / "rejected" / "measure.jsonl", self._journal.rejected_length)
+        if self._rejected.length != self._journal.rejected_length:
+            self._journal.correct_rejected_length(self._rejected.length)
         self._clock = clock
         self._published = threading.Lock()
 

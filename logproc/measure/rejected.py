@@ -19,7 +19,8 @@ KEEP: Final = 3
 class RejectedFile:
     """Appended before the commit, its length committed with the cursor, cut back to that length at start.
 
-    At FILE_LIMIT bytes it is rotated, and KEEP older files remain. `committed` is the length that the database knows.
+    At FILE_LIMIT bytes it is rotated, and KEEP older files remain. `committed` is the length that the database knows;
+    where `length` is another one after the start, that is to be committed before anything is added.
     """
 
     def __init__(self, path: Path, committed: int) -> None:
@@ -31,6 +32,11 @@ class RejectedFile:
         self._committed = min(committed, os.fstat(self._fd).st_size)
         self._length = self._committed
         os.ftruncate(self._fd, self._committed)
+
+    @property
+    def length(self) -> int:
+        """Its committed length, bytes."""
+        return self._committed
 
     def add(self, source: str, rejected: list[Rejection], now_ms: int) -> None:
         """Keep lines to be written with the next commit."""
@@ -69,15 +75,28 @@ class RejectedFile:
         return self._committed >= FILE_LIMIT
 
     def rotate(self) -> None:
-        """Begin a new file. The caller commits length 0 before it adds anything: a kill between the two is harmless."""
-        for number in range(KEEP - 1, 0, -1):
-            older = self.path.with_name(f"{self.path.name}.{number}")
-            if older.exists():
-                older.replace(self.path.with_name(f"{self.path.name}.{number + 1}"))
-        self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+        """Begin a new file. The caller commits length 0 before it adds anything.
+
+        Raises:
+            OSError: the file in use is still there, if under another name; it may be tried again.
+        """
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            for number in range(KEEP - 1, -1, -1):
+                older = self._numbered(number)
+                if older.exists():
+                    older.replace(self._numbered(number + 1))
+            fresh.replace(self.path)
+        except OSError:
+            os.close(fd)
+            raise
         os.close(self._fd)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._fd = fd
         self._committed = self._length = 0
+
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
 
     def close(self) -> None:
         """Let go of the file."""

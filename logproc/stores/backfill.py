@@ -25,7 +25,7 @@ def backfill(files: Sequence[Path], settings: Settings, told: Callable[[int], No
         OSError: a file cannot be read.
     """
     assert isinstance(settings.store, SqliteStore), "the only store there is"
-    lock = Database(settings.state / "index.db", name="index", version=1, schema=SCHEMA)  # its lock is the store's
+    lock = Database(settings.state / "index.db", schema=SCHEMA)  # its lock is the store's
     store = Store(settings.state / "documents", settings.store.keep_days, now_ms)
     total = Written()
     try:

@@ -53,7 +53,7 @@ class Index:
     def __init__(
         self, settings: Settings, state: Path, store: Store | None = None, clock: Callable[[], int] = now_ms
     ) -> None:
-        self._database = Database(state / "index.db", name="index", version=1, schema=SCHEMA)
+        self._database = Database(state / "index.db", schema=SCHEMA)
         if store is None:
             assert isinstance(settings.store, SqliteStore)
             store = sqlite.SqliteStore(state / "documents", settings.store.keep_days, clock)
@@ -61,7 +61,8 @@ class Index:
         self._reader = DocumentReader(settings.service, settings.thresholds)
         self._clock = clock
         self._counters: Counter[_Key] = Counter()
-        rows = self._database.connection.execute("SELECT name, store, result, value FROM counters").fetchall()
+        with self._database.refusing():
+            rows = self._database.connection.execute("SELECT name, store, result, value FROM counters").fetchall()
         self.is_new = not rows
         for name, kind, result in _declared(store.name):
             self._counters[name, kind, result] = 0

@@ -1,0 +1,260 @@
+"""A crash or a full disk at every step of a commit: the next start, or the next try, makes everything exact again."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import logproc.consumer
+import logproc.measure.rejected
+from logproc.consumer import Consumer, Feeder
+from logproc.measure.measure import Measure
+from logproc.settings import Settings
+from logproc.stores.index import Index, read_counters
+from logproc.tailing.follower import Follower
+from logproc.tailing.lines import Framer
+from logproc.web.metrics_page import MetricsPage
+from tests.pipeline import Samples, samples
+from tests.torture.compare import counter_differences, stored_differences
+from tests.torture.ledger import Written
+from tests.torture.traffic import traffic
+from tests.torture.truth import Truth
+
+CRASHED = 77
+NEVER = 1 << 40
+Moment = Callable[[], None]
+
+
+class Awake:
+    """Stands in for the waker: with `once` nobody waits."""
+
+    def wake(self) -> None:
+        """Nobody sleeps."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Nobody waits."""
+
+
+class Scene:
+    """Two logs, one of them rotated after a first run, and the truth about them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.logs = folder / "logs"
+        self.logs.mkdir()
+        self.settings = Settings.model_validate({"logs": {"paths": [str(self.logs / "access*.jsonl")]}})
+        self.truth = Truth()
+        self._traffic = traffic(random.Random(11))
+        self._offsets = {"access.jsonl": 0, "access-1.jsonl": 0}
+        self._streams = {name: number for number, name in enumerate(self._offsets)}
+
+    def write(self, name: str, good: int, bad: int = 0) -> None:
+        """Append lines: the good ones first."""
+        lines = [self._next(lambda reason: reason == "good") for _ in range(good)]
+        lines += [self._next(lambda reason: reason not in ("good", "repeated", "too_long")) for _ in range(bad)]
+        written = []
+        for reason, raw in lines:
+            written.append(Written(self._streams[name], self._offsets[name], reason, raw))
+            self._offsets[name] += len(raw)
+        self.truth.add(written)
+        with (self.logs / name).open("ab") as file:
+            file.writelines(raw for _, raw in lines)
+
+    def _next(self, wanted: Callable[[str], bool]) -> tuple[str, bytes]:
+        return next((reason, raw) for reason, raw in self._traffic if wanted(reason))
+
+    def rotate(self, name: str) -> None:
+        """Rename; the next line begins a new file."""
+        (self.logs / name).rename(self.logs / f"{name}.1")
+        self._offsets[name] = 0
+        self._streams[name] += 100
+
+    def second_part(self) -> None:
+        """What comes after the first run."""
+        self.write("access.jsonl", 6, 2)
+        self.rotate("access.jsonl")
+        self.write("access.jsonl", 8, 3)
+        self.write("access-1.jsonl", 4, 1)
+
+    def open(self, state: Path) -> list[Consumer]:
+        """Both consumers."""
+        return [Measure(self.settings, state), Index(self.settings, state)]
+
+    def feed(self, consumers: Sequence[Consumer]) -> None:
+        """Everything that is there, in small blocks with a commit after each."""
+        for consumer in consumers:
+            consumer.commit_every_s = 0.0  # type: ignore[misc]
+            follower = Follower(self.settings.logs.paths, consumer.cursors(), first_start=consumer.is_new)
+            follower._framer = Framer(2048)
+            Feeder(consumer, follower, Awake(), once=True).run()  # type: ignore[arg-type]
+
+    def run(self, state: Path) -> None:
+        """One run to the end of the logs."""
+        consumers = self.open(state)
+        self.feed(consumers)
+        for consumer in consumers:
+            consumer.close()
+
+    def differences(self, state: Path) -> list[str]:
+        """What the state has, against the truth."""
+        measure = Measure(self.settings, state)
+        found = page(measure, state)
+        measure.close()
+        return counter_differences(found, self.truth) + stored_differences(found, state, self.truth)
+
+
+def page(measure: Measure, state: Path) -> Samples:
+    shown = MetricsPage(measure, "llm", {}, lambda: read_counters(state / "index.db"))
+    return samples(shown.render(openmetrics=False))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that can be had: hundreds of databases are made here."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="logproc-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def scene(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """The rejected lines' file is rotated after nearly every commit, and nothing of it is thrown away."""
+    monkeypatch.setattr(logproc.measure.rejected, "FILE_LIMIT", 300)
+    monkeypatch.setattr(logproc.measure.rejected, "KEEP", 99)
+    monkeypatch.setattr(logproc.consumer, "RETRY_S", 0.001)
+    return Scene(folder)
+
+
+# --- crashes ---------------------------------------------------------------------------------------------------------
+
+
+def watch_moments(moment: Moment) -> None:
+    """Call `moment` before every SQL statement that writes and every change of a file, half done or not.
+
+    Of one statement for many rows only the first counts. For a process that will end: nothing is put back.
+    """
+    connect = sqlite3.connect
+    last = ""
+
+    def trace(statement: str) -> None:
+        nonlocal last
+        begin = statement.strip()[:40]
+        if begin != last and not begin.startswith("SELECT"):
+            moment()
+        last = begin
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*args, **options)
+        connection.set_trace_callback(trace)
+        return connection
+
+    sqlite3.connect = watched  # type: ignore[assignment]
+    for name in ("replace", "rename", "ftruncate", "fsync"):
+        setattr(os, name, before(moment, getattr(os, name)))
+    whole = os.pwrite
+
+    def in_two(fd: int, data: bytes, at: int) -> int:
+        moment()
+        half = len(data) // 2
+        if half:
+            whole(fd, data[:half], at)
+            moment()
+        return half + whole(fd, data[half:], at + half)
+
+    os.pwrite = in_two
+
+
+def before(moment: Moment, function: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(*args: Any, **options: Any) -> Any:
+        moment()
+        return function(*args, **options)
+
+    return watched
+
+
+def crash_at(number: int, scene: Scene, state: Path) -> int:
+    """Run in a process of its own that ends without a word at its `number`th moment; how many there were.
+
+    A crash leaves the file system as it is at that moment: what SQLite had open is rolled back by the next start.
+    """
+    count_file = state.parent / "moments"
+    child = os.fork()
+    if not child:
+        try:
+            seen = 0
+
+            def moment() -> None:
+                nonlocal seen
+                seen += 1
+                if seen == number:
+                    os._exit(CRASHED)
+
+            watch_moments(moment)
+            scene.run(state)
+            count_file.write_text(str(seen))
+            os._exit(0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if number == NEVER:
+        assert code == 0
+        return int(count_file.read_text())
+    assert code in (0, CRASHED), f"at moment {number}"
+    return number
+
+
+def after_a_first_run(scene: Scene, folder: Path) -> Path:
+    """A state that knows the first part of the logs, whose second part is there now."""
+    scene.write("access.jsonl", 8, 2)
+    scene.write("access-1.jsonl", 5, 1)
+    scene.run(folder / "before")
+    scene.second_part()
+    return folder / "before"
+
+
+def copy_of(state: Path | None, folder: Path) -> Path:
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    if state is not None:
+        shutil.copytree(state, folder / "state")
+    return folder / "state"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the very first run", "a later run"])
+def test_after_a_crash_at_any_moment_the_next_run_is_exact(scene: Scene, folder: Path, first: bool) -> None:
+    before = None if first else after_a_first_run(scene, folder)
+    if first:
+        scene.write("access.jsonl", 12, 3)
+    moments = crash_at(NEVER, scene, copy_of(before, folder))
+    assert scene.differences(folder / "state") == []
+    assert moments > 100
+
+    for number in range(1, moments + 1):
+        state = copy_of(before, folder)
+        crash_at(number, scene, state)
+        scene.run(state)
+        assert scene.differences(state) == [], f"after a crash at moment {number}"
+
+
+def test_after_several_crashes_in_a_row_the_next_run_is_exact(scene: Scene, folder: Path) -> None:
+    before = after_a_first_run(scene, folder)
+    moments = crash_at(NEVER, scene, copy_of(before, folder))
+    rng = random.Random(3)
+    for _ in range(40):
+        state = copy_of(before, folder)
+        numbers = [rng.randint(1, moments) for _ in range(3)]
+        for number in numbers:
+            crash_at(number, scene, state)
+        scene.run(state)
+        assert scene.differences(state) == [], f"after crashes at moments {numbers}"
