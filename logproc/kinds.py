@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from weakref import proxy
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ LABEL_LENGTH: Final = 128
 """Longer label values (a megabyte of model name) are cut."""
 
 MOST_KINDS: Final = 20_000
+MOST_CHARACTERS: Final = 8 << 20
+"""Of the texts by which kinds are told apart: a line may hold a megabyte of model name."""
 
 NOT_A_REQUEST: Final = -1
 
@@ -62,7 +65,8 @@ class _Numbers(dict[tuple[Any, ...], int]):
 
     def __init__(self, kinds: Kinds, present: frozenset[str]) -> None:
         super().__init__()
-        self._kinds = kinds
+        self.characters = 0
+        self._kinds = proxy(kinds)  # no circle: what is forgotten is to be freed at once
         self._names = [name for name in _KEY if name in present]
         key = "".join(f"r.{name}, " for name in self._names)
         self.look_up: Callable[[dict[Any, int], Sequence[RequestRecord]], list[int]] = eval(  # noqa: S307 - own names
@@ -72,6 +76,7 @@ class _Numbers(dict[tuple[Any, ...], int]):
     def __missing__(self, values: tuple[Any, ...]) -> int:
         number = self._kinds.number({**_ABSENT, **dict(zip(self._names, values, strict=True))})
         self[values] = number  # not where a field is missing: bad input must not fill the table
+        self.characters += sum(len(value) for value in values if isinstance(value, str))
         return number
 
 
@@ -140,4 +145,5 @@ class Kinds:
     @property
     def is_full(self) -> bool:
         """Whether so many keys were seen (a hostile or broken writer) that it is time to begin anew."""
-        return sum(map(len, self._by_present.values())) > MOST_KINDS
+        tables = self._by_present.values()
+        return sum(map(len, tables)) > MOST_KINDS or sum(each.characters for each in tables) > MOST_CHARACTERS

@@ -17,7 +17,8 @@ _TEXTS: Final = (
     "event", "method", "path", "outcome", "model", "operation", "finish_reason", "error_type", "host", "service",
 )  # fmt: skip
 MOST_TEXTS: Final = 32
-"""A field with more different texts is a plain string."""
+LONGEST_TEXT: Final = 128
+"""A field with more different texts, or a longer one, is a plain string."""
 MOST_FIELDS: Final = 120
 MOST_LESSONS: Final = 60
 """A log that is still new after so many lessons is decoded the long way."""
@@ -32,6 +33,10 @@ DEFAULTS: Final[dict[str, Any]] = dict(
 
 _wide: Final = msgspec.json.Decoder(RequestRecord)
 _names: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _can_be_learned(name: str) -> bool:
+    return len(name) <= LONGEST_TEXT and not _NAMELESS.search(name)
 
 
 class LearnedDecoder:
@@ -63,10 +68,11 @@ class LearnedDecoder:
     def _learn(self, data: memoryview, rows: list[RequestRecord]) -> None:
         self._lessons += 1
         for line in _names.decode_lines(data):
-            self._fields.update(dict.fromkeys(name for name in line if not _NAMELESS.search(name)))
-        for name, texts in self._texts.items():
-            if len(texts) <= MOST_TEXTS:
-                texts.update(value for row in rows if (value := getattr(row, name)) is not None)
+            self._fields.update(dict.fromkeys(filter(_can_be_learned, line)))
+        for name, texts in list(self._texts.items()):
+            texts.update(value for row in rows if (value := getattr(row, name)) is not None)
+            if len(texts) > MOST_TEXTS or max(map(len, texts), default=0) > LONGEST_TEXT:
+                del self._texts[name]
         if self._lessons == MOST_LESSONS or len(self._fields) > MOST_FIELDS:
             self._lessons = MOST_LESSONS
             self._decoder = None
@@ -89,8 +95,8 @@ class LearnedDecoder:
         )
 
     def _type(self, name: str) -> Any:
-        texts = self._texts.get(name, set())
-        if not texts or len(texts) > MOST_TEXTS:
+        texts = self._texts.get(name)
+        if not texts:
             return _HINTS[name]
         literal = Literal[tuple(sorted(texts))]  # type: ignore[valid-type]
         return literal if name == "event" else literal | None

@@ -74,8 +74,8 @@ class Totals:
         self._rows: dict[str, npt.NDArray[np.int64]] = {}
 
     def fold_when_many(self) -> None:
-        """Add up once enough was gathered."""
-        if len(self.gathered) >= FOLD_AT:
+        """Add up once enough was gathered, or there are too many kinds to go on with."""
+        if len(self.gathered) >= FOLD_AT or self.kinds.is_full:
             self.fold()
 
     def fold(self) -> None:
