@@ -74,7 +74,7 @@ class _Numbers(dict[tuple[Any, ...], int]):
         )
 
     def __missing__(self, values: tuple[Any, ...]) -> int:
-        number = self._kinds.number({**_ABSENT, **dict(zip(self._names, values, strict=True))})
+        number: int = self._kinds.number({**_ABSENT, **dict(zip(self._names, values, strict=True))})
         self[values] = number  # not where a field is missing: bad input must not fill the table
         self.characters += sum(len(value) for value in values if isinstance(value, str))
         return number
