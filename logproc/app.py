@@ -10,12 +10,13 @@ from typing import Final
 import structlog
 from starlette.applications import Starlette
 
-from logproc.consumer import Consumer, Feeder
+from logproc.consumer import Consumer, Feeder, Standing
 from logproc.measure.measure import Measure
 from logproc.settings import Settings, SqliteStore
 from logproc.stores.index import Index, read_counters
 from logproc.tailing.follower import Follower
 from logproc.tailing.wake import Waker
+from logproc.web.elsewhere import Elsewhere
 from logproc.web.metrics_page import MetricsPage
 from logproc.web.server import WebServer, application, read_token
 
@@ -84,8 +85,13 @@ class App:
         self._fed.append(_Fed(consumer, feeder, waker, thread))
 
     def _application(self, measure: Measure) -> Starlette:
-        progress = {fed.consumer.name: fed.feeder.progress for fed in self._fed}
+        own: dict[str, Standing] = {fed.consumer.name: fed.feeder.progress for fed in self._fed}
         index_db = self.settings.state / "index.db"
+        elsewhere = Elsewhere(index_db, self.settings.state / "measure.db")
+
+        def progress() -> Mapping[str, Standing]:
+            return own if "index" in own or not elsewhere.exists else {**own, "index": elsewhere}
+
         page = MetricsPage(measure, self.settings.metrics.namespace, progress, lambda: read_counters(index_db))
         return application(page, progress, read_token(self.settings.http))
 

@@ -56,6 +56,26 @@ class Consumer(Protocol):
         """Let go of the database."""
 
 
+class Standing(Protocol):
+    """Where a consumer stands, as others see it."""
+
+    @property
+    def lag_bytes(self) -> int:
+        """Bytes that are there and not yet committed."""
+
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest of them has waited; 0 when there is none."""
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether it ever was at the end of all files."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot go on just now."""
+
+
 @dataclass
 class Progress:
     """Where a consumer stands, for others to read: written by its loop alone."""

@@ -194,6 +194,28 @@ def test_each_consumer_runs_alone_and_metrics_join_what_both_have(tmp_path: Path
     assert pipeline.stop() == 0
 
 
+def test_the_lag_of_an_index_in_another_process_is_shown_and_goes(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(now_line() * 3)
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "*.jsonl")])
+    assert pipeline.run("--once", "--only", "index").returncode == 0
+    with (tmp_path / "a.jsonl").open("ab") as file:
+        file.write(now_line() * 2)
+    (tmp_path / "b.jsonl").write_bytes(now_line(model="b"))
+    pipeline.start("--only", "measure")
+    until(pipeline.is_up, "the server")
+    until(lambda: sum(by_label(pipeline.metrics(), "llm_requests_total", "model").values()) == 6, "metrics")
+    behind = 2 * len(now_line()) + len(now_line(model="b"))
+
+    labels = (("consumer", "index"),)
+    assert pipeline.metrics()["logproc_lag_bytes", labels] == behind
+    until(lambda: pipeline.metrics()["logproc_lag_seconds", labels] > 0, "the lag grows")
+
+    assert pipeline.run("--once", "--only", "index").returncode == 0
+    found = pipeline.metrics()
+    assert (found["logproc_lag_bytes", labels], found["logproc_lag_seconds", labels]) == (0, 0)
+    assert pipeline.stop() == 0
+
+
 def test_a_second_run_on_the_same_state_is_refused_and_says_by_whom(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
     pipeline.start()

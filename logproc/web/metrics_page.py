@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from logproc import __version__
-from logproc.consumer import Progress
+from logproc.consumer import Standing
 from logproc.measure.exposition import Exposition, Gauge, Samples
 from logproc.measure.measure import Measure
 from logproc.measure.servers import GAUGES
@@ -26,7 +26,11 @@ class MetricsPage:
     """
 
     def __init__(
-        self, measure: Measure, namespace: str, progress: Mapping[str, Progress], others: Callable[[], Counters]
+        self,
+        measure: Measure,
+        namespace: str,
+        progress: Callable[[], Mapping[str, Standing]],
+        others: Callable[[], Counters],
     ) -> None:
         self._measure = measure
         self._namespace = namespace
@@ -51,6 +55,7 @@ class MetricsPage:
             for name, text in GAUGES.items()
             if name in values
         ]
+        progress = self._progress()
         gauges += [
             Gauge(
                 "logproc_documents",
@@ -61,17 +66,17 @@ class MetricsPage:
             Gauge(
                 "logproc_lag_bytes",
                 "Bytes that are there and not yet committed.",
-                [({"consumer": name}, each.lag_bytes) for name, each in self._progress.items()],
+                [({"consumer": name}, each.lag_bytes) for name, each in progress.items()],
             ),
             Gauge(
                 "logproc_lag_seconds",
                 "How long the oldest byte not yet committed has waited.",
-                [({"consumer": name}, each.lag_seconds) for name, each in self._progress.items()],
+                [({"consumer": name}, each.lag_seconds) for name, each in progress.items()],
             ),
             Gauge(
                 "logproc_paused",
                 "Whether a consumer waits for its store or for disk space.",
-                [({"consumer": name}, float(each.problem is not None)) for name, each in self._progress.items()],
+                [({"consumer": name}, float(each.problem is not None)) for name, each in progress.items()],
             ),
             Gauge(
                 "logproc_build_info",

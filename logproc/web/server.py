@@ -6,7 +6,7 @@ import hmac
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from logproc import __version__
-from logproc.consumer import Progress
+from logproc.consumer import Standing
 from logproc.measure.exposition import OPENMETRICS, TEXT
 from logproc.settings import Http
 from logproc.web.metrics_page import MetricsPage
@@ -30,7 +30,7 @@ class ListenError(Exception):
     """The address cannot be listened on, or the token or certificates cannot be read."""
 
 
-def application(page: MetricsPage, progress: Mapping[str, Progress], token: str | None) -> Starlette:
+def application(page: MetricsPage, progress: Callable[[], Mapping[str, Standing]], token: str | None) -> Starlette:
     """The ASGI application. With a token every page but health needs `Authorization: Bearer TOKEN`."""
 
     def metrics(request: Request) -> Response:
@@ -43,15 +43,16 @@ def application(page: MetricsPage, progress: Mapping[str, Progress], token: str 
         return PlainTextResponse("ok\n")
 
     def readyz(_: Request) -> Response:
-        measure = progress["measure"]
+        standing = progress()
+        measure = standing["measure"]
         consumers = {
             name: {"lag_bytes": each.lag_bytes, "lag_seconds": round(each.lag_seconds, 3), "problem": each.problem}
-            for name, each in progress.items()
+            for name, each in standing.items()
         }
         if not measure.has_caught_up or measure.problem:
             status, code = "not ready", 503
         else:
-            status, code = ("degraded" if any(each.problem for each in progress.values()) else "ready"), 200
+            status, code = ("degraded" if any(each.problem for each in standing.values()) else "ready"), 200
         return JSONResponse({"status": status, "consumers": consumers}, status_code=code)
 
     def index(request: Request) -> Response:
