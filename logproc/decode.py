@@ -18,6 +18,7 @@ from logproc.learned import LearnedDecoder
 from logproc.record import (
     DAY_MS,
     HEARTBEAT,
+    MOST,
     REQUEST,
     SERVER_STARTED,
     SERVER_STOPPED,
@@ -234,16 +235,22 @@ def _check_request(record: RequestRecord, raw: bytes) -> None:
 
 
 def _check_server(record: ServerRecord) -> None:
-    numbers: list[tuple[str, float | None]] = [
-        (name, getattr(record, name)) for name in ("startup_s", "in_flight", "oldest_in_flight_ms", "lines_lost")
+    numbers: list[tuple[str, float | None, int]] = [
+        (name, getattr(record, name), MOST_BYTES) for name in ("in_flight", "lines_lost", "pid")
+    ]
+    numbers += [
+        ("oldest_in_flight_ms", record.oldest_in_flight_ms, MOST),
+        ("startup_s", record.startup_s, MOST // 1000),
     ]
     for engine in record.engines or ():
-        numbers += [("engines", value) for value in (engine.running, engine.waiting, engine.kv_cache_usage)]
+        own = engine.engine if isinstance(engine.engine, int) else None
+        numbers += [("engines", each, MOST_BYTES) for each in (own, engine.running, engine.waiting)]
+        numbers.append(("engines", engine.kv_cache_usage, MOST_BYTES))
     for gpu in record.gpus or ():
-        numbers += [("gpus", value) for value in (gpu.memory_used_bytes, gpu.memory_total_bytes, gpu.utilization)]
-        numbers += [("gpus", gpu.power_w)]
-    for name, value in numbers:
-        if value is not None and not 0 <= value <= MOST_BYTES:
+        numbers += [("gpus", each, MOST_BYTES) for each in (gpu.memory_used_bytes, gpu.memory_total_bytes)]
+        numbers += [("gpus", each, MOST_BYTES) for each in (gpu.utilization, gpu.power_w)]
+    for name, value, most in numbers:
+        if value is not None and not 0 <= value <= most:
             raise LineError("out_of_range", f"`{name}` is negative or too large")
 
 

@@ -128,10 +128,9 @@ class Journal:
                         [(name, row, json.dumps(table.labels[row]), table.cells[row].tobytes()) for row in rows],
                     )
             self._save_facts(connection, totals, rejected_length)
-            connection.executemany(
-                _PUT_SERVER,
-                [(*key, msgspec.msgpack.encode(servers.all[key])) for key in servers.dirty & set(servers.all)],
-            )
+            known = servers.dirty & servers.all.keys()
+            connection.executemany(_PUT_SERVER, [(*key, msgspec.msgpack.encode(servers.all[key])) for key in known])
+            connection.executemany("DELETE FROM servers WHERE host = ? AND pid = ?", servers.dirty - known)
             save_cursors(connection, cursors, dropped)
 
     def _save_facts(self, connection: sqlite3.Connection, totals: Totals, rejected_length: int) -> None:

@@ -35,6 +35,7 @@ class Measure:
         if self._rejected.length != self._journal.rejected_length:
             self._journal.correct_rejected_length(self._rejected.length)
         self._clock = clock
+        self._max_series = settings.metrics.max_series
         self._published = threading.Lock()
 
     @property
@@ -90,7 +91,7 @@ class Measure:
 
     def gauges(self) -> list[Sample]:
         """What the servers said of themselves within the last 30 seconds."""
-        return list(self._servers.gauges(self._clock()))
+        return list(self._servers.gauges(self._clock(), self._max_series))
 
     @property
     def tables(self) -> Mapping[str, Table]:
