@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import random
 import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,7 @@ from logproc.settings import Settings
 from logproc.stores.index import Index, read_counters
 from logproc.tailing.follower import Follower
 from logproc.tailing.lines import Framer
-from logproc.web.metrics_page import MetricsPage
-from tests.pipeline import Samples, samples
+from tests.pipeline import Samples
 from tests.torture.compare import counter_differences, stored_differences
 from tests.torture.ledger import Written
 from tests.torture.traffic import traffic
@@ -93,7 +96,7 @@ class Scene:
         for consumer in consumers:
             consumer.commit_every_s = 0.0  # type: ignore[misc]
             follower = Follower(self.settings.logs.paths, consumer.cursors(), first_start=consumer.is_new)
-            follower._framer = Framer(2048)
+            follower._framer = Framer(4096)
             Feeder(consumer, follower, Awake(), once=True).run()  # type: ignore[arg-type]
 
     def run(self, state: Path) -> None:
@@ -103,17 +106,42 @@ class Scene:
         for consumer in consumers:
             consumer.close()
 
-    def differences(self, state: Path) -> list[str]:
-        """What the state has, against the truth."""
+    def page(self, state: Path) -> Samples:
+        """Every counter and histogram that the state holds, named as on /metrics."""
         measure = Measure(self.settings, state)
-        found = page(measure, state)
+        found: Samples = {}
+        for name, (rows, cells) in measure.published().items():
+            metric = measure.tables[name].metric
+            full = name if metric.is_own else f"llm_{name}"
+            for values, numbers in zip(rows, cells.tolist(), strict=True):
+                labels = dict(zip(metric.labels, values, strict=True))
+                if not metric.edges:
+                    found[f"{full}_total", _pairs(labels)] = numbers[0]
+                    continue
+                for edge, count in zip([*metric.edges, math.inf], accumulate(numbers[:-1]), strict=True):
+                    found[f"{full}_bucket", _pairs(labels | {"le": str(edge)})] = count
+                found[f"{full}_count", _pairs(labels)] = sum(numbers[:-1])
+                found[f"{full}_sum", _pairs(labels)] = numbers[-1] / 1e6
         measure.close()
-        return counter_differences(found, self.truth) + stored_differences(found, state, self.truth)
+        for name, more in read_counters(state / "index.db").items():
+            found |= {(f"{name}_total", _pairs(labels)): value for labels, value in more}
+        return found
+
+    def undisturbed(self, state: Path) -> Samples:
+        """What /metrics shows after a run that nothing disturbed: all of it is the truth."""
+        found = self.page(state)
+        assert counter_differences(found, self.truth) == []
+        assert stored_differences(found, state, self.truth) == []
+        return found
+
+    def assert_same(self, state: Path, undisturbed: Samples, what: str) -> None:
+        """That nothing is to be seen of a disturbance, on /metrics or in the files."""
+        assert self.page(state) == undisturbed, what
+        assert stored_differences(undisturbed, state, self.truth) == [], what
 
 
-def page(measure: Measure, state: Path) -> Samples:
-    shown = MetricsPage(measure, "llm", {}, lambda: read_counters(state / "index.db"))
-    return samples(shown.render(openmetrics=False))
+def _pairs(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(labels.items()))
 
 
 @pytest.fixture
@@ -154,7 +182,7 @@ def watch_moments(moment: Moment) -> None:
         last = begin
 
     def watched(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*args, **options)
+        connection: sqlite3.Connection = connect(*args, **options)
         connection.set_trace_callback(trace)
         return connection
 
@@ -163,13 +191,14 @@ def watch_moments(moment: Moment) -> None:
         setattr(os, name, before(moment, getattr(os, name)))
     whole = os.pwrite
 
-    def in_two(fd: int, data: bytes, at: int) -> int:
+    def in_two(fd: int, data: Any, at: int) -> int:
         moment()
-        half = len(data) // 2
+        view = memoryview(data)
+        half = len(view) // 2
         if half:
-            whole(fd, data[:half], at)
+            whole(fd, view[:half], at)
             moment()
-        return half + whole(fd, data[half:], at + half)
+        return half + whole(fd, view[half:], at + half)
 
     os.pwrite = in_two
 
@@ -237,19 +266,20 @@ def test_after_a_crash_at_any_moment_the_next_run_is_exact(scene: Scene, folder:
     if first:
         scene.write("access.jsonl", 12, 3)
     moments = crash_at(NEVER, scene, copy_of(before, folder))
-    assert scene.differences(folder / "state") == []
+    undisturbed = scene.undisturbed(folder / "state")
     assert moments > 100
 
     for number in range(1, moments + 1):
         state = copy_of(before, folder)
         crash_at(number, scene, state)
         scene.run(state)
-        assert scene.differences(state) == [], f"after a crash at moment {number}"
+        scene.assert_same(state, undisturbed, f"after a crash at moment {number}")
 
 
 def test_after_several_crashes_in_a_row_the_next_run_is_exact(scene: Scene, folder: Path) -> None:
     before = after_a_first_run(scene, folder)
     moments = crash_at(NEVER, scene, copy_of(before, folder))
+    undisturbed = scene.undisturbed(folder / "state")
     rng = random.Random(3)
     for _ in range(40):
         state = copy_of(before, folder)
@@ -257,4 +287,87 @@ def test_after_several_crashes_in_a_row_the_next_run_is_exact(scene: Scene, fold
         for number in numbers:
             crash_at(number, scene, state)
         scene.run(state)
-        assert scene.differences(state) == [], f"after crashes at moments {numbers}"
+        scene.assert_same(state, undisturbed, f"after crashes at moments {numbers}")
+
+
+# --- a full disk -----------------------------------------------------------------------------------------------------
+
+
+class FullDisk:
+    """Lets the writes from the `first` on fail, `count` of them; a write to a file is done by half before that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.first = NEVER
+        self.count = 0
+        self.seen = 0
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+                disk.write_sql(sql)
+                return super().execute(sql, *args)
+
+            def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
+                disk.write_sql(sql)
+                return super().executemany(sql, *args)
+
+            def executescript(self, sql: str) -> sqlite3.Cursor:
+                disk.write_sql(sql)
+                return super().executescript(sql)
+
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Connection))
+        for name in ("replace", "ftruncate", "fsync"):
+            monkeypatch.setattr(os, name, before(self.write_file, getattr(os, name)))
+        self._pwrite, self._open = os.pwrite, os.open
+        monkeypatch.setattr(os, "pwrite", self.pwrite)
+        monkeypatch.setattr(os, "open", self.open)
+
+    def fail(self, first: int, count: int) -> None:
+        """From now on."""
+        self.first, self.count, self.seen = first, count, 0
+
+    def _fails(self) -> bool:
+        self.seen += 1
+        return self.first <= self.seen < self.first + self.count
+
+    def write_sql(self, sql: str) -> None:
+        if not sql.lstrip().startswith(("SELECT", "PRAGMA", "ROLLBACK")) and self._fails():
+            raise sqlite3.OperationalError("database or disk is full")
+
+    def write_file(self) -> None:
+        if self._fails():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def pwrite(self, fd: int, data: Any, at: int) -> int:
+        if self._fails():
+            self._pwrite(fd, memoryview(data)[: len(data) // 2], at)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._pwrite(fd, data, at)
+
+    def open(self, path: str, flags: int, *args: Any, **options: Any) -> int:
+        if flags & os.O_CREAT:
+            self.write_file()
+        return self._open(path, flags, *args, **options)
+
+
+def test_a_full_disk_at_any_write_delays_and_changes_nothing(
+    scene: Scene, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = after_a_first_run(scene, folder)
+    scene.run(copy_of(before, folder))
+    undisturbed = scene.undisturbed(folder / "state")
+    disk = FullDisk(monkeypatch)
+    number = 0
+    while disk.seen >= number:
+        number += 1
+        state = copy_of(before, folder)
+        consumers = scene.open(state)
+        disk.fail(number, 1 + number % 4)
+        scene.feed(consumers)
+        seen = disk.seen
+        disk.fail(NEVER, 0)
+        for consumer in consumers:
+            consumer.close()
+        disk.seen = seen
+        scene.assert_same(state, undisturbed, f"the disk was full from write {number} on")
+    assert number > 60

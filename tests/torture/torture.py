@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,10 @@ class Writer:
         self._process.stdout.close()
 
 
+class EndedError(Exception):
+    """logproc ended, though nobody killed it."""
+
+
 class Torture:
     """One run in an empty folder."""
 
@@ -142,16 +147,9 @@ class Torture:
         """Kill it so many times; `tell` is told what is being done, `kill` for each."""
         began = time.monotonic()
         try:
-            while self._verdict.kills < kills and not self._differences():
-                self._live_and_die()
-                self._verdict.kills += 1
-                tell("kill")
-                if self._verdict.kills % self._check_every == 0 and self._verdict.kills < kills:
-                    tell("check")
-                    self._check(last=False)
-            tell("last check")
-            if not self._differences():
-                self._check(last=True)
+            self._torture(kills, tell)
+        except EndedError as error:
+            self._verdict.differences.append(str(error))
         finally:
             self._writer.close()
             if self._pipeline.process is not None:
@@ -160,6 +158,18 @@ class Torture:
         self._verdict.scrapes = self._watch.scrapes
         self._verdict.differences += self._watch.differences
         return self._verdict
+
+    def _torture(self, kills: int, tell: Tell) -> None:
+        while self._verdict.kills < kills and not self._differences():
+            self._live_and_die()
+            self._verdict.kills += 1
+            tell("kill")
+            if self._verdict.kills % self._check_every == 0 and self._verdict.kills < kills:
+                tell("check")
+                self._check(last=False)
+        tell("last check")
+        if not self._differences():
+            self._check(last=True)
 
     def _differences(self) -> bool:
         return bool(self._verdict.differences or self._watch.differences)
@@ -178,17 +188,27 @@ class Torture:
             end = time.monotonic() + self._rng.random() * (0.3 if self._rng.random() < 0.9 else 3)
             while (left := end - time.monotonic()) > 0:
                 time.sleep(min(left, self._rng.random() * 0.1))
-                self._scrape()
+                self._has_answered()
         self._pipeline.kill()
 
     def _wait_until_up(self) -> None:
-        while not self._pipeline.is_up():
+        while not self._has_answered():
             time.sleep(0.005)
-        self._scrape()
+
+    def _has_answered(self) -> bool:
+        """Scrape once, if it answers at all."""
+        try:
+            self._scrape()
+        except (OSError, HTTPException):
+            if self._pipeline.process is None or self._pipeline.process.poll() is not None:
+                raise EndedError(f"logproc ended by itself: see {self._pipeline.output}") from None
+            return False
+        return True
 
     def _scrape(self) -> None:
         """One scrape; the writer is told how much is surely read."""
-        self._watch.see(self._pipeline.get("/metrics")[1])
+        page = self._pipeline.get("/metrics")[1]
+        self._watch.see(page)
         self._writer.say(f"committed {self._watch.committed}")
 
     # --- the check ---------------------------------------------------------------------------------------------------
@@ -206,7 +226,7 @@ class Torture:
         self._catch_up()
         if last:
             time.sleep(LINGER_S)  # nothing more may come
-        self._scrape()
+        self._wait_until_up()
         found = self._pipeline.metrics()
         verdict.differences += counter_differences(found, truth)
         read = by_label(found, "logproc_lines_total", "consumer")
@@ -226,8 +246,8 @@ class Torture:
         """Until both consumers have read as much as was written, or do not get on any more."""
         most, since = -1.0, time.monotonic()
         while time.monotonic() - since < NO_PROGRESS_S:
+            self._wait_until_up()
             read = by_label(self._pipeline.metrics(), "logproc_bytes_total", "consumer")
-            self._scrape()
             if min(read.values(), default=0) >= self._truth.bytes:
                 return
             if sum(read.values()) > most:
