@@ -17,8 +17,8 @@ from logproc.tailing.wake import Waker
 log = structlog.get_logger("logproc.consumer")
 
 RETRY_S = 1.0
-LOOK_S = 1.0
 IDLE_S = 1.0
+BUSY_S = 0.02
 
 
 class PausedError(Exception):
@@ -106,7 +106,6 @@ class Feeder:
         self._stop = threading.Event()
         self._give_up_at: float | None = None
         self._last_commit = time.monotonic()
-        self._last_look = 0.0
 
     def stop(self, patience_s: float = 10.0) -> None:
         """Finish the block in hand, commit, and return from `run`; a dead store is waited for `patience_s` at most."""
@@ -125,17 +124,18 @@ class Feeder:
                     self._try(lambda block=block: self.consumer.take(block))
                     if time.monotonic() - self._last_commit >= self.consumer.commit_every_s:
                         self._commit()
-                    if time.monotonic() - self._last_look >= LOOK_S:
-                        self._look()
+                        self._look()  # what is new has its turn before the backlog
                     continue
                 self._commit()
                 self._look()
-                if self._follower.caught_up:
-                    self.progress.has_caught_up = True
-                    if self._once:
-                        break
-                    self._waker.wait(IDLE_S)
-                    self._look()
+                if not self._follower.caught_up:
+                    self._waker.wait(BUSY_S)  # a very long line, or a file that is just being packed
+                    continue
+                self.progress.has_caught_up = True
+                if self._once:
+                    break
+                self._waker.wait(IDLE_S)
+                self._look()
             self._commit()
         except _GivenUpError:
             log.warning("stopped before the store came back; the next start goes on there", consumer=self.consumer.name)
@@ -144,7 +144,6 @@ class Feeder:
 
     def _look(self) -> None:
         self._follower.look()
-        self._last_look = time.monotonic()
         self._note_lag()
 
     def _note_lag(self) -> None:
