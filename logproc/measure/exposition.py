@@ -6,8 +6,9 @@ tested equal to that of `prometheus_client`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -34,19 +35,14 @@ class Gauge:
     type: str = "gauge"
 
 
-@dataclass
-class _Prefixes:
-    """The lines of one metric up to their values, a list for each row."""
-
-    rows: list[list[str]] = field(default_factory=list)
-
-
 class Exposition:
-    """Renders the metrics of one process; keeps what can be kept between scrapes."""
+    """Renders the metrics of one process, from any thread; keeps what can be kept between scrapes."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._kept: dict[str, _Prefixes] = {}
+        self._kept: dict[str, list[list[str]]] = {}
+        """By metric and row the beginnings of the row's lines, up to their values."""
+        self._keeping = threading.Lock()
 
     def render(
         self,
@@ -78,26 +74,37 @@ class Exposition:
             parts.append("# EOF\n")
         return "".join(parts)
 
+    def _prefixes(
+        self, name: str, labels: Sequence[tuple[str, ...]], made: Callable[[tuple[str, ...]], list[str]]
+    ) -> list[list[str]]:
+        with self._keeping:  # two scrapes at once would otherwise keep the same rows twice, and shift all that follow
+            kept = self._kept.setdefault(name, [])
+            kept += map(made, labels[len(kept) :])
+            return kept
+
     def _counter(
         self, parts: list[str], name: str, metric: Metric, labels: Sequence[tuple[str, ...]], cells: Cells
     ) -> None:
-        kept = self._kept.setdefault(name, _Prefixes()).rows
-        for row in labels[len(kept) :]:
-            kept.append([f"{name}_total{_braces(dict(zip(metric.labels, row, strict=True)))} "])
-        for prefix, value in zip(kept, cells[:, 0].tolist(), strict=False):
+        def prefix_of(row: tuple[str, ...]) -> list[str]:
+            return [f"{name}_total{_braces(dict(zip(metric.labels, row, strict=True)))} "]
+
+        for prefix, value in zip(self._prefixes(name, labels, prefix_of), cells[:, 0].tolist(), strict=False):
             parts += (prefix[0], _whole(value), "\n")
 
     def _histogram(
         self, parts: list[str], name: str, metric: Metric, labels: Sequence[tuple[str, ...]], cells: Cells
     ) -> None:
-        kept = self._kept.setdefault(name, _Prefixes()).rows
         bounds = [*(_number(edge) for edge in metric.edges), "+Inf"]
-        for row in labels[len(kept) :]:
+
+        def prefixes_of(row: tuple[str, ...]) -> list[str]:
             pairs = dict(zip(metric.labels, row, strict=True))
-            kept.append(
-                [f"{name}_bucket{_braces(pairs | {'le': bound})} " for bound in bounds]
-                + [f"{name}_count{_braces(pairs)} ", f"{name}_sum{_braces(pairs)} "]
-            )
+            return [
+                *(f"{name}_bucket{_braces(pairs | {'le': bound})} " for bound in bounds),
+                f"{name}_count{_braces(pairs)} ",
+                f"{name}_sum{_braces(pairs)} ",
+            ]
+
+        kept = self._prefixes(name, labels, prefixes_of)
         counts = np.cumsum(cells[:, :-1], axis=1).tolist()
         for prefix, row_counts, microseconds in zip(kept, counts, cells[:, -1].tolist(), strict=False):
             for start, value in zip(prefix, row_counts, strict=False):

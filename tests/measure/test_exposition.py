@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -14,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from logproc.measure import catalog
 from logproc.measure.exposition import Exposition, Gauge
 from logproc.measure.table import Table
 from logproc.measure.totals import Totals
@@ -107,3 +111,20 @@ def test_rows_that_come_later_are_added_to_the_kept_ones(totals: Totals) -> None
     text = exposition.render([(table.metric, table.labels, table.cells[: len(table)]) for table in tables], [])
 
     assert 'llm_flags_total{kind="slow",model="later"} 3.0\n' in text
+
+
+def test_two_scrapes_at_once_do_not_mix_up_the_rows_of_those_that_follow() -> None:
+    metric = catalog.Metric("x", "Help.", ("model",), tuple(map(float, range(1, 30))))
+    labels = [(f"m{number}",) for number in range(1000)]
+    rows = [(metric, labels, np.arange(1000 * metric.width).reshape(1000, metric.width))]
+    shared, together = Exposition("llm"), threading.Barrier(2)
+
+    def scrape() -> str:
+        together.wait()
+        return shared.render(rows, [])
+
+    with ThreadPoolExecutor(2) as pool:
+        pages = [future.result() for future in [pool.submit(scrape), pool.submit(scrape)]]
+
+    expected = Exposition("llm").render(rows, [])
+    assert all(page == expected for page in [*pages, shared.render(rows, [])])
