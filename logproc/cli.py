@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from logproc import __version__
 
 app = typer.Typer(
     name="logproc",
-    help="Turns the access logs of LLM inference servers into metrics, searchable documents and alerts.",
+    help="Turns the access logs of LLM inference servers into metrics, searchable documents and flags.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -53,19 +54,35 @@ def _version(wanted: bool) -> None:
 def _common(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
+    _log_to_stderr()
+
+
+def _log_to_stderr() -> None:
+    """One form for every message, whether it was told to structlog or to the standard library's logging."""
+    before: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=True)
+        if sys.stderr.isatty()
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=True)
-            if sys.stderr.isatty()
-            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
+        processors=[*before, renderer],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.getLogger("logproc").addHandler(handler)
 
 
 def _settings(pipeline: Path | None) -> Any:
@@ -81,9 +98,10 @@ def _settings(pipeline: Path | None) -> Any:
 def run(
     pipeline: Pipeline = None,
     only: Annotated[
-        str | None, typer.Option(help="Run only these consumers: measure, index (comma-separated).", show_default=False)
+        str | None,
+        typer.Option(help="Run only one consumer: measure (metrics) or index (documents).", show_default=False),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Everything that is there now, then exit.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Read everything that is there now, then exit.")] = False,
 ) -> None:
     """Follow the logs until stopped: metrics, documents and flags."""
     settings = _settings(pipeline)
@@ -92,8 +110,8 @@ def run(
     from logproc.web.server import ListenError
 
     chosen = frozenset(name.strip() for name in only.split(",")) if only else frozenset(CONSUMERS)
-    if unknown := chosen - {*CONSUMERS, "notify"}:
-        _fail(f"--only {', '.join(sorted(unknown))}: there are {', '.join(CONSUMERS)} and notify", 2)
+    if (unknown := chosen - {*CONSUMERS, "notify"}) or not chosen & {*CONSUMERS}:
+        _fail(f"--only {', '.join(sorted(unknown or chosen))}: there are {' and '.join(CONSUMERS)}", 2)
     try:
         pipeline_app = App(settings, only=chosen, once=once)
     except UnsupportedError as error:
@@ -119,7 +137,7 @@ def demo(
         float | None, typer.Option(min=1, help="End after so long; else Ctrl-C ends it.", show_default=False)
     ] = None,
 ) -> None:
-    """Watch logproc at work: a stand-in server, a load on it, two incidents; nothing to install or configure."""
+    """Watch logproc at work: a stand-in server, a load on it, two incidents; needs no GPU, model or settings."""
     from rich.console import Console
 
     from logproc.demo.demo import DemoFailedError, run_demo
@@ -135,18 +153,27 @@ def demo(
 def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Access logs, also .gz and .zst.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes that share the work.")] = 1,
     pipeline: Annotated[
-        Path | None, typer.Option("--pipeline", help="Settings whose thresholds decide the flags.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--pipeline",
+            metavar="PIPELINE.yaml",
+            help="Its thresholds decide the flags, in place of the defaults.",
+            show_default=False,
+        ),
     ] = None,
     store: Annotated[
         Path | None,
         typer.Option(
-            "--store", metavar="PIPELINE.yaml", help="Also write the documents into its store.", show_default=False
+            "--store",
+            metavar="PIPELINE.yaml",
+            help="Also write the documents into its store, for `logproc query`.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Read old logs to the end and sum them up."""
+    """Read old logs to the end and sum them up: outcomes, tokens, percentiles, flags."""
     from logproc.replay import check_readable
     from logproc.replay import replay as replay_files
     from logproc.replay_output import print_summary, progress
@@ -204,35 +231,82 @@ def schema() -> None:
 
 @app.command()
 def query(
-    last: Annotated[str | None, typer.Option(help="Only the last span: 90s, 1h, 7d.", show_default=False)] = None,
-    since: Annotated[
-        str | None, typer.Option("--from", help="From this time: RFC 3339, a date, or a span ago.", show_default=False)
+    last: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Only the last 90s, 1h, 7d, …", show_default=False)
     ] = None,
-    until: Annotated[str | None, typer.Option("--to", help="Up to this time.", show_default=False)] = None,
-    outcome: Annotated[list[str] | None, typer.Option(help="ok, empty, stream_error, …", show_default=False)] = None,
-    flag: Annotated[list[str] | None, typer.Option(help="slow, stall, empty_completion, …", show_default=False)] = None,
-    model: Annotated[list[str] | None, typer.Option(help="By the model's name.", show_default=False)] = None,
-    client: Annotated[list[str] | None, typer.Option(help="By the client's address.", show_default=False)] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help="From this time on: RFC 3339, a date, or a span ago (2h).",
+            show_default=False,
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Up to this time; forms as for --from.", show_default=False),
+    ] = None,
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OUTCOME",
+            help="ok, empty, stream_error, …; may be repeated, like all names here.",
+            show_default=False,
+        ),
+    ] = None,
+    flag: Annotated[
+        list[str] | None, typer.Option(metavar="FLAG", help="slow, stall, empty_completion, …", show_default=False)
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="By the model's name.", show_default=False)
+    ] = None,
+    client: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="By the client's address.", show_default=False)
+    ] = None,
     user: Annotated[
-        list[str] | None, typer.Option(help="By user id, or by the id of the API key.", show_default=False)
+        list[str] | None,
+        typer.Option(metavar="ID", help="By the user's id, or by the id of the API key.", show_default=False),
     ] = None,
     ids: Annotated[
         list[str] | None,
-        typer.Option("--id", help="Any id: of the event, request, response or trace.", show_default=False),
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="By any id, of event, request, response or trace: every field is shown.",
+            show_default=False,
+        ),
     ] = None,
-    slower_than: Annotated[str | None, typer.Option(help="Only slower ones: 3s, 800ms.", show_default=False)] = None,
+    slower_than: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Only slower ones than 3s, 800ms, …", show_default=False)
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
-            help="Counts, tokens, percentiles by model, client, user_id, api_key_id or outcome.", show_default=False
+            metavar="FIELD",
+            help="Counts, tokens and percentiles by model, client, user_id, api_key_id or outcome.",
+            show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 50,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many; 0 is all.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", help="Go on showing new ones.")] = False,
-    sql: Annotated[str | None, typer.Option(help="A read-only SQL query.", show_default=False)] = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SELECT", help="A read-only SELECT on the tables requests and servers.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
-    pipeline: Annotated[Path | None, typer.Option("--pipeline", help="Settings.", show_default=False)] = None,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(
+            "--pipeline",
+            metavar="PIPELINE.yaml",
+            help="Settings; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Find requests: by time, outcome, flag, model, client, user, id or duration."""
     settings = _settings(pipeline)

@@ -1,0 +1,42 @@
+"""What the commands say, and with which exit code, where something is not as the user thinks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+START = "timestamp="
+
+
+def logproc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command run to its end in `folder`; its output is no terminal."""
+    command = [sys.executable, "-m", "logproc", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def settings(folder: Path, **more: object) -> str:
+    """A settings file whose log is `access.jsonl` in `folder`."""
+    path = folder / "p.yaml"
+    path.write_text(json.dumps({"logs": {"paths": ["access.jsonl"]}, "http": {"listen": "127.0.0.1:0"}, **more}))
+    return path.name
+
+
+def test_every_message_of_a_run_has_its_time_and_level_even_that_of_a_log_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "access.jsonl").symlink_to("access.jsonl")  # a loop: no one can open it, not even root
+
+    messages = logproc(tmp_path, "run", "--once", settings(tmp_path)).stderr.splitlines()
+
+    assert any("level=warning" in message and "trying again" in message for message in messages), messages
+    assert [message for message in messages if not message.startswith(START)] == []
+
+
+@pytest.mark.parametrize("only", ["notify", "metrics", ""])
+def test_a_run_of_no_consumer_is_refused(tmp_path: Path, only: str) -> None:
+    answer = logproc(tmp_path, "run", "--once", "--only", f"{only},", settings(tmp_path))
+
+    assert answer.returncode == 2
+    assert "there are measure and index" in answer.stderr
