@@ -244,6 +244,11 @@ class Settings(Section):
     notifiers: dict[str, Notifier] = Field(default_factory=dict)
     prices: dict[str, Price] = Field(default_factory=dict)
 
+    @field_validator("store", mode="before")
+    @classmethod
+    def _sqlite_unless_said(cls, value: object) -> object:
+        return {"kind": "sqlite"} | value if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Settings:
         for name, route in self.alerts.routes.items():

@@ -17,6 +17,12 @@ from logproc.settings import Settings
 DIRECTORY: Final = Path("pipelines")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
+_IN_OUR_WORDS: Final = {
+    "model_type": "should be a section: its keys, indented, one a line",
+    "dict_type": "should be a section: its keys, indented, one a line",
+    "union_tag_invalid": "`kind` should be 'sqlite' or 'elasticsearch'",  # of the one union that there is
+}
+
 
 class SettingsError(Exception):
     """The settings cannot be used; the message has a line for each thing that is wrong."""
@@ -43,7 +49,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
     """Read and check a settings file.
 
     Raises:
-        SettingsError: it cannot be read, is no YAML, or has keys or values that are wrong.
+        SettingsError: it cannot be read, is no YAML, or has keys or values that are wrong; or METRICS_PORT is no port.
     """
     try:
         text = path.read_text("utf-8")
@@ -62,6 +68,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         ) from None
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: expected keys such as `logs:`, found {_kind(values)}")
+    _check_port(environment)
     missing: list[str] = []
     values = _substitute(values, environment, missing)
     if missing:
@@ -74,6 +81,12 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
             for each in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _check_port(environment: Mapping[str, str]) -> None:
+    port = environment.get("METRICS_PORT", "")
+    if port and not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise SettingsError(f"METRICS_PORT in the environment is {port!r}: expected a port such as 9470, or nothing")
 
 
 def _kind(value: object) -> str:
@@ -115,7 +128,7 @@ def _say(error: Any) -> str:
         return f"unknown key `{key}`" + (f": did you mean `{near[0]}`?" if near else "")
     if error["type"] == "missing":
         return f"`{key}` is missing" + (': e.g. paths: ["logs/access*.jsonl"]' if key == "logs.paths" else "")
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = _IN_OUR_WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return f"`{key}`: {message}" if key else message
 
 

@@ -38,17 +38,41 @@ def problem(tmp_path: Path, text: str, **environment: str) -> str:
         ),
         (
             "logs: {paths: [a]}\nmetrics: {max_series: 0}\n",
-            "p.yaml:2: `metrics.max_series`: Input should be greater than or equal to 1",
+            "p.yaml:2: `metrics.max_series`: should be greater than or equal to 1",
         ),
         (
             "logs: {paths: [a]}\nhttp: {listen: nine}\n",
             "p.yaml:2: `http.listen`: expected HOST:PORT such as 127.0.0.1:9470, got 'nine'",
+        ),
+        ("logs: {paths: a}\n", "p.yaml:1: `logs.paths`: should be a valid list"),
+        (
+            "logs: {paths: [a]}\nalerts: []\n",
+            "p.yaml:2: `alerts`: should be a section: its keys, indented, one a line",
+        ),
+        (
+            "logs: {paths: [a]}\nstore: {kind: postgres}\n",
+            "p.yaml:2: `store`: `kind` should be 'sqlite' or 'elasticsearch'",
         ),
         ("logs: [\n", "p.yaml:2: not YAML: expected the node content, but found '<stream end>'"),
     ],
 )
 def test_each_mistake_is_named_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
     assert problem(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize("port", ["http", "99999", "-1", "²"])
+def test_a_port_in_the_environment_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+    assert f"METRICS_PORT in the environment is {port!r}" in problem(tmp_path, "logs: {paths: [a]}", METRICS_PORT=port)
+
+
+def test_a_store_is_sqlite_unless_its_kind_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("logs: {paths: [a]}\nstore: {keep_days: 14}\n")
+
+    store = load(path, {}).store
+
+    assert (store.kind, store.keep_days) == ("sqlite", 14)
+    assert "unknown key `store.keep_day`" in problem(tmp_path, "logs: {paths: [a]}\nstore: {keep_day: 14}\n")
 
 
 def test_a_route_to_an_unknown_notifier_and_an_open_door_are_refused(tmp_path: Path) -> None:
