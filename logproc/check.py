@@ -39,6 +39,8 @@ def _logs(pattern: str) -> Finding:
     matches = sorted(map(Path, glob.glob(pattern)))  # noqa: PTH207 - patterns may be absolute
     if not matches:
         parent = Path(pattern).parent
+        if parent.is_dir() and not os.access(parent, os.R_OK | os.X_OK):
+            return Finding("error", "logs.paths", f"{parent} cannot be looked into by this user: chmod or run as another")
         missing = f" ({parent} does not exist yet)" if "*" not in str(parent) and not parent.exists() else ""
         return Finding("warning", "logs.paths", f"{pattern} matches no file yet{missing}: logproc will wait for one")
     unreadable = [path for path in matches if not os.access(path, os.R_OK)]

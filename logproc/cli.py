@@ -210,11 +210,12 @@ def replay(
 def check(pipeline: Pipeline = None) -> None:
     """Validate settings, paths and addresses; say what is wrong and where."""
     settings = _settings(pipeline)
-    from logproc.check import findings
+    from logproc.check import Finding, findings
+    from logproc.settings_file import find
 
     marks = {"ok": ("✓", typer.colors.GREEN), "warning": ("!", typer.colors.YELLOW), "error": ("✗", typer.colors.RED)}
     worst = 0
-    for finding in findings(settings):
+    for finding in (Finding("ok", "settings", str(find(pipeline))), *findings(settings)):
         mark, colour = marks[finding.verdict]
         typer.secho(f"{mark} {finding.subject}: {finding.text}", fg=colour)
         worst = 2 if finding.verdict == "error" else worst

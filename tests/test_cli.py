@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from logproc.check import findings
+from logproc.settings import Settings
+
 START = "timestamp="
 
 
@@ -40,3 +43,28 @@ def test_a_run_of_no_consumer_is_refused(tmp_path: Path, only: str) -> None:
 
     assert answer.returncode == 2
     assert "there are measure and index" in answer.stderr
+
+
+def test_check_names_the_settings_that_it_found_and_what_it_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "pipelines").mkdir()
+    settings(tmp_path / "pipelines")
+
+    answer = logproc(tmp_path, "check")
+
+    assert answer.returncode == 0, answer.stderr
+    assert "✓ settings: pipelines/p.yaml" in answer.stdout
+    assert "! logs.paths: access.jsonl matches no file yet" in answer.stdout
+
+
+def test_check_tells_a_directory_that_may_not_be_looked_into_from_one_without_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    given = Settings.model_validate({"logs": {"paths": [f"{tmp_path}/logs/access*.jsonl"]}, "state": tmp_path})
+    assert next(findings(given)).verdict == "warning"
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path / "logs")  # root may look into all
+
+    finding = next(findings(given))
+
+    assert (finding.verdict, finding.subject) == ("error", "logs.paths")
+    assert f"{tmp_path}/logs cannot be looked into by this user" in finding.text
