@@ -36,11 +36,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _logs(pattern: str) -> Finding:
-    matches = sorted(map(Path, glob.glob(pattern)))  # noqa: PTH207 - patterns may be absolute
+    matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - patterns may be absolute
     if not matches:
         parent = Path(pattern).parent
         if parent.is_dir() and not os.access(parent, os.R_OK | os.X_OK):
-            return Finding("error", "logs.paths", f"{parent} cannot be looked into by this user: chmod or run as another")
+            return Finding(
+                "error", "logs.paths", f"{parent} cannot be looked into by this user: chmod or run as another"
+            )
         missing = f" ({parent} does not exist yet)" if "*" not in str(parent) and not parent.exists() else ""
         return Finding("warning", "logs.paths", f"{pattern} matches no file yet{missing}: logproc will wait for one")
     unreadable = [path for path in matches if not os.access(path, os.R_OK)]
@@ -65,14 +67,14 @@ def _state(state: Path) -> Finding:
 def _address(settings: Settings) -> Finding:
     http = settings.http
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((http.host, http.port))
-        except OSError as error:
-            return Finding(
-                "warning", "http.listen", f"{http.host}:{http.port} is not free ({error.strerror}): is logproc running?"
-            )
+    except OSError as error:
+        return Finding(
+            "warning", "http.listen", f"{http.host}:{http.port} is not free ({error.strerror}): is logproc running?"
+        )
     return Finding("ok", "http.listen", f"{http.host}:{http.port} is free")
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 Positive = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
+Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Severity = Literal["warning", "critical", "disaster"]
 
 
@@ -108,9 +109,9 @@ def _duration_s(value: object) -> object:
 class Levels(Section):
     """One threshold: a level for each severity, and how long it must hold (`for`, seconds)."""
 
-    warning: float | None = None
-    critical: float | None = None
-    disaster: float | None = None
+    warning: Level | None = None
+    critical: Level | None = None
+    disaster: Level | None = None
     for_s: float = Field(0.0, ge=0, alias="for")
 
     _seconds = field_validator("for_s", mode="before")(_duration_s)
@@ -250,7 +251,7 @@ class Settings(Section):
         return {"kind": "sqlite"} | value if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _routes_lead_somewhere(self) -> Settings:
+    def _parts_fit_together(self) -> Settings:
         for name, route in self.alerts.routes.items():
             for target in route.to:
                 if target not in self.notifiers:
@@ -260,4 +261,6 @@ class Settings(Section):
             raise ValueError(
                 f"http.listen is {self.http.listen}, which others can reach: set http.token_file or listen on 127.0.0.1"
             )
+        if self.http.tls_key and not self.http.tls_cert:
+            raise ValueError("http.tls_key needs http.tls_cert")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,5 +105,6 @@ class _edges:  # noqa: N801
             for name in names:
                 levels = getattr(section, name, None)
                 for level in levels.all if levels else ():
-                    edges.add(1 / level if name == "tokens_per_second" else level)
-        return tuple(sorted(edge for edge in edges if edge > 0))
+                    if level > 0:
+                        edges.add(1 / level if name == "tokens_per_second" else level)
+        return tuple(sorted(filter(math.isfinite, edges)))

@@ -94,17 +94,29 @@ class WebServer:
     """Serves an application until it is stopped. `address` is where it really listens (a port 0 was given one).
 
     Raises:
-        ListenError: the address is in use or not ours, with what to do.
+        ListenError: the address is in use or not ours, or the certificates are no good, with what to do.
     """
 
     def __init__(self, app: Starlette, http: Http) -> None:
-        family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ssl_certfile=http.tls_cert,
+            ssl_keyfile=http.tls_key,
+            timeout_graceful_shutdown=2,
+        )
         try:
-            self._socket.bind((http.host, http.port))
+            config.load()  # later, in its own thread, nobody would hear of a bad certificate
         except OSError as error:
-            self._socket.close()
+            raise ListenError(
+                f"cannot use http.tls_cert {http.tls_cert} with http.tls_key {http.tls_key}: {error}"
+            ) from error
+        family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+        try:
+            self._socket = _bound(family, http.host, http.port)
+        except OSError as error:
             raise ListenError(
                 f"cannot listen on {http.host}:{http.port}: {error.strerror}. "
                 "Set http.listen in the settings, or METRICS_PORT in the environment."
@@ -113,17 +125,7 @@ class WebServer:
         self.address = (
             f"http{'s' if http.tls_cert else ''}://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
         )
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ssl_certfile=http.tls_cert,
-                ssl_keyfile=http.tls_key,
-                timeout_graceful_shutdown=2,
-            )
-        )
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="web", daemon=True)
 
     def start(self) -> None:
@@ -136,6 +138,17 @@ class WebServer:
         """Finish the answers under way, then close."""
         self._server.should_exit = True
         self._thread.join(5)
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def read_token(http: Http) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from benchmarks import make_log
 from logproc.measure.servers import Servers
@@ -151,6 +152,18 @@ def test_there_is_an_edge_at_every_threshold() -> None:
     assert {7.5, 11.0} <= set(totals.tables["request_duration_seconds"].metric.edges)
     assert 1 / 180 in totals.tables["time_per_output_token_seconds"].metric.edges
     assert 0.33 in totals.tables["time_to_first_token_seconds"].metric.edges
+
+
+@pytest.mark.parametrize("level", [float("inf"), float("nan"), -1])
+def test_a_threshold_that_is_no_size_is_refused(level: float) -> None:
+    with pytest.raises(ValidationError, match=r"thresholds\.duration_s\.warning"):
+        totals_of(b"", thresholds={"duration_s": level})
+
+
+def test_a_threshold_of_zero_makes_no_edge() -> None:
+    totals = totals_of(raw(request()), thresholds={"tokens_per_second": 0, "duration_s": 0})
+
+    assert min(totals.tables["request_duration_seconds"].metric.edges) == 0.05
 
 
 def test_sums_stay_exact_where_floats_would_round() -> None:
