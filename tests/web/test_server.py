@@ -23,7 +23,7 @@ def test_certificates_that_cannot_be_used_are_an_error_and_not_a_server_that_nev
     broken.write_text("no certificate")
 
     for cert in (tmp_path / "missing.pem", broken):
-        with pytest.raises(ListenError, match="cannot use http.tls_cert"):
+        with pytest.raises(ListenError, match=r"cannot use http\.tls_cert"):
             WebServer(Starlette(), http(tls_cert=str(cert)))
 
 
