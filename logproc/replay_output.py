@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
+
+from logproc.query_output import seconds
 
 
 @contextmanager
@@ -30,31 +33,41 @@ def progress(doing: str, files: Sequence[Path], *, hidden: bool) -> Iterator[Cal
 
 
 def print_summary(result: dict[str, Any]) -> None:
-    """The summary as a table for people."""
+    """The summary as a table for people; a word on the error stream where nothing was an access line."""
     console = Console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    lines, seconds = result["lines"], result["seconds"]
-    speed = f", {sum(lines.values()) / seconds:,.0f} lines/s" if seconds else ""
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    lines, took_s = result["lines"], result["seconds"]
+    speed = f", {sum(lines.values()) / took_s:,.0f} lines/s" if took_s else ""
     table.add_row("lines", f"{lines['ok']:,} ok, {lines['rejected']:,} rejected ({result['bytes']:,} bytes{speed})")
     if result["rejected"]:
         table.add_row("rejected", _counts(result["rejected"]))
     if "documents" in result:
-        table.add_row("documents", _counts(result["documents"]) or "none")
-    table.add_row("requests", f"{result['requests']:,}")
+        table.add_row("documents", _counts(result["documents"]))
+    others = lines["ok"] - result["requests"]
+    table.add_row(
+        "requests",
+        f"{result['requests']:,}"
+        + (f", and {others:,} line{'s' if others > 1 else ''} of the server's own" if others else ""),
+    )
     table.add_row("outcomes", _counts(result["outcomes"]))
     table.add_row("statuses", _counts(result["statuses"]))
-    table.add_row("tokens", _counts(result["tokens"]))
-    table.add_row("flags", _counts(result["flags"]) or "none")
-    for name, title in (("duration_ms", "duration"), ("ttft_ms", "time to first token")):
+    tokens = (f"{count:,} {name}" for name, count in result["tokens"].items() if count)
+    table.add_row("tokens", ", ".join(tokens) or "none")
+    table.add_row("flags", _counts(result["flags"]))
+    for name, title in (("duration_ms", "duration"), ("ttft_ms", "first token")):
         found = {key: value for key, value in result[name].items() if value is not None}
-        table.add_row(
-            title,
-            "  ".join(f"{key.upper() if key != 'max' else key} {value:,.0f} ms" for key, value in found.items())
-            or "unknown",
+        times = (
+            f"{'max' if key == 'max' else key.upper()} {seconds(round(value * 1e6))}" for key, value in found.items()
         )
+        table.add_row(title, "  ".join(times) or "unknown")
     console.print(table)
+    if not lines["ok"]:
+        what = f"none of {lines['rejected']:,} lines is an access line" if lines["rejected"] else "there is no line"
+        sys.stderr.write(f"logproc: {what}: is this the log that `serve` writes?\n")
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return "  ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count)
+    told = (f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count)
+    return "  ".join(told) or "none"

@@ -11,6 +11,7 @@ import pytest
 
 from logproc.check import findings
 from logproc.settings import Settings
+from tests.lines import raw, request
 
 START = "timestamp="
 
@@ -68,3 +69,24 @@ def test_check_tells_a_directory_that_may_not_be_looked_into_from_one_without_a_
 
     assert (finding.verdict, finding.subject) == ("error", "logs.paths")
     assert f"{tmp_path}/logs cannot be looked into by this user" in finding.text
+
+
+def test_a_replay_of_something_else_than_an_access_log_says_so(tmp_path: Path) -> None:
+    (tmp_path / "other.log").write_text("INFO: up\nINFO: down\n")
+    (tmp_path / "empty.log").touch()
+
+    other, empty = logproc(tmp_path, "replay", "other.log"), logproc(tmp_path, "replay", "empty.log")
+
+    assert "none of 2 lines is an access line: is this the log that `serve` writes?" in other.stderr
+    assert "there is no line: is this" in empty.stderr
+
+
+def test_a_replay_tells_requests_from_the_lines_of_the_server_and_long_times_in_seconds(tmp_path: Path) -> None:
+    started = {"time": request()["time"], "event": "server_started"}
+    (tmp_path / "access.jsonl").write_bytes(raw(started) + raw(request(duration_ms=12_345)))
+
+    told = logproc(tmp_path, "replay", "access.jsonl")
+
+    assert "requests     1, and 1 line of the server's own" in told.stdout
+    assert "max 12.35 s" in told.stdout
+    assert "is this the log" not in told.stderr
