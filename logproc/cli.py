@@ -187,7 +187,7 @@ def replay(
     if store and settings.store.kind != "sqlite":
         _fail("store.kind: this version knows only `sqlite`", 2)
     try:
-        check_readable(files)
+        check_readable(files, twice=store is not None)
         documents = None
         if store:
             with progress("storing", files, hidden=as_json) as told:

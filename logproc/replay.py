@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,6 +21,7 @@ from logproc.measure.totals import Totals
 from logproc.record import OUTCOMES
 from logproc.settings import Settings
 from logproc.tailing.once import blocks
+from logproc.tailing.packed import kind_of
 
 LEAST_SHARE: Final = 8 << 20
 """A smaller part of a file is not worth a process of its own, bytes."""
@@ -37,6 +39,11 @@ class Part:
     path: Path
     start: int = 0
     end: int | None = None
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is the standard input."""
+        return str(self.path) == "-"
 
 
 @dataclass
@@ -64,10 +71,13 @@ class Result:
         self.bytes += other.bytes
 
 
-def check_readable(files: Sequence[Path]) -> None:
-    """Raise the OSError of the first file that cannot be opened, before any work is done."""
+def check_readable(files: Sequence[Path], *, twice: bool = False) -> None:
+    """Raise the OSError of the first file that cannot be opened, or not a second time, before any work is done."""
     for path in files:
-        if str(path) != "-":
+        is_pipe = str(path) == "-" or path.is_fifo()
+        if is_pipe and twice:
+            raise OSError(errno.ESPIPE, "a pipe cannot be read twice, as --store would: write it to a file first", path)
+        if not is_pipe:  # whoever writes into a pipe would see its reader go
             path.open("rb").close()
 
 
@@ -89,7 +99,10 @@ def replay(
             total.add(_work(part, settings, told))
     else:
         with ProcessPoolExecutor(workers) as pool:
-            futures = {pool.submit(_work, part, settings): part for part in parts}
+            futures = {pool.submit(_work, part, settings): part for part in parts if not part.is_stdin}
+            for part in parts:
+                if part.is_stdin:  # other processes do not have it
+                    total.add(_work(part, settings, told))
             for future in as_completed(futures):
                 total.add(future.result())
                 part = futures[future]
@@ -98,13 +111,20 @@ def replay(
 
 
 def _parts(path: Path, workers: int) -> list[Part]:
-    packed = path.suffix in {".gz", ".zst"} or str(path) == "-" or not path.is_file()
-    size = 0 if packed else path.stat().st_size
+    size = path.stat().st_size if _has_ranges(path) else 0
     count = min(workers, size // LEAST_SHARE)
     if count <= 1:
         return [Part(path)]
     edges = [size * place // count for place in range(count + 1)]
     return [Part(path, start, end) for start, end in pairwise(edges)]
+
+
+def _has_ranges(path: Path) -> bool:
+    """Whether it is a plain file; what is packed need not be named so."""
+    if str(path) == "-" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return kind_of(file.read(4)) is None
 
 
 def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result:

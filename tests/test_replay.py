@@ -15,6 +15,7 @@ import zstandard
 
 from benchmarks import make_log
 from logproc import replay
+from logproc.settings import Settings
 from tests.lines import raw, request
 from tests.oracle import recount
 from tests.pipeline import Pipeline, until
@@ -77,8 +78,6 @@ def test_workers_share_one_file_and_agree(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(make_log.lines(4000, bad=71)))
     monkeypatch.setattr(replay, "LEAST_SHARE", 10_000)
-    from logproc.settings import Settings
-
     settings = Settings.model_validate({"logs": {"paths": ["-"]}})
     told: list[int] = []
 
@@ -86,6 +85,37 @@ def test_workers_share_one_file_and_agree(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert {**one, "seconds": 0} == {**many, "seconds": 0}
     assert sum(told) == path.stat().st_size
+
+
+def test_a_packed_file_is_known_by_its_content_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl.1"
+    path.write_bytes(gzip.compress(b"".join(make_log.lines(2000)), compresslevel=0))
+    monkeypatch.setattr(replay, "LEAST_SHARE", 10_000)
+    settings = Settings.model_validate({"logs": {"paths": ["-"]}})
+
+    assert replay.replay([path], settings, workers=3)["requests"] == 2000
+
+
+def test_workers_do_not_lose_the_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(raw(request()))
+    command = [sys.executable, "-m", "logproc", "replay", "--json", "--workers", "2", "-", str(tmp_path / "a.jsonl")]
+
+    done = subprocess.run(command, input=raw(request(), request()), capture_output=True, check=False, timeout=100)
+
+    assert json.loads(done.stdout)["requests"] == 3
+
+
+def test_a_pipe_cannot_be_stored_and_summed_up_and_nothing_is_done(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
+    command = [sys.executable, "-m", "logproc", "replay", "--json", "--store", str(pipeline.file), "-"]
+
+    done = subprocess.run(command, input=raw(request()), capture_output=True, check=False, timeout=100)
+
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"-: a pipe cannot be read twice" in done.stderr
+    assert not pipeline.state.exists()
 
 
 def test_a_last_line_without_newline_counts_in_a_replay(tmp_path: Path) -> None:
