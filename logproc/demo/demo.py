@@ -132,7 +132,7 @@ class _Demo:
         lines = sum(path.read_bytes().count(b"\n") for path in self._folder.glob("access.jsonl*"))
         documents = read_counters(self._folder / "index.db").get("logproc_documents", [])
         stored = sum(int(value) for labels, value in documents if labels["result"] == "stored")
-        return {"in the log": lines, "counted": total.lines.total(), "documents": stored}
+        return {"written": lines, "counted": total.lines.total(), "stored": stored}
 
 
 def _agree(counted: Mapping[str, int]) -> bool:

@@ -99,7 +99,7 @@ def plain_line(seconds: float, total: Look, recent: Growth, load: Mapping[str, f
     if "waiting" in load:
         parts.append(f"queue {load['waiting']:.0f}")
     if incident is not None:
-        parts.append(f"incident played in: {incident.title}")
+        parts.append(f"incident: {incident.title}")
     return " | ".join(parts)
 
 
@@ -108,7 +108,9 @@ def summary(total: Look, all_time: Growth, counted: Mapping[str, int], pointers:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", width=14, no_wrap=True)
     grid.add_column()
-    grid.add_row("requests", f"{total.requests:,} in {all_time.seconds:.0f} s")
+    others = total.lines.total() - total.requests
+    own = f", and {others:,} lines of the server's own" if others else ""
+    grid.add_row("requests", f"{total.requests:,} in {all_time.seconds:.0f} s{own}")
     grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red"))
     grid.add_row("flags", _counts(total.flags, {}, "yellow"))
     grid.add_row("duration", _percentiles(all_time.duration_ms))
@@ -145,9 +147,9 @@ def _head(seconds: float, requests: int) -> RenderableType:
 def _caption(seconds: float) -> Text:
     incident = playing(seconds)
     if incident is not None:
-        return Text.assemble((f" incident played in: {incident.title} ", "bold white on red"), f" {incident.detail}")
+        return Text.assemble((f" incident: {incident.title} ", "bold white on red"), f" {incident.detail} (on purpose)")
     following, wait = coming(seconds)
-    return Text(f"next incident, to be played in after {wait:.0f} s: {following.title}", "dim")
+    return Text(f"next incident in {wait:.0f} s: {following.title}", "dim")
 
 
 def _ms(value: float | None) -> str:

@@ -80,7 +80,7 @@ def check_summary(text: str, folder: Path) -> None:
     requests = [line for line in lines if "event" not in line]
     assert int(re.findall(r"^requests\s+([\d,]+) in", summary, re.M)[0]) == len(requests) > 0
     assert counts_in(summary, "outcomes") == Counter(line["outcome"] for line in requests)
-    assert f"{len(lines)} in the log, {len(lines)} counted, {len(lines)} documents: each once, 0 lost" in summary
+    assert f"{len(lines)} written, {len(lines)} counted, {len(lines)} stored: each once, 0 lost" in summary
     (day,) = folder.glob("documents/2*.db")
     with closing(sqlite3.connect(day)) as database:
         stored = [request for (request,) in database.execute("SELECT request_id FROM requests")]

@@ -114,12 +114,12 @@ def test_the_screen_fits_80_columns_and_24_lines_and_cuts_no_number(seconds: flo
         assert "slow, slow_for_size" in text
 
 
-def test_an_incident_is_named_as_played_in() -> None:
+def test_an_incident_is_named_and_so_is_the_next() -> None:
     nothing = look(0.0, [])
     screen, none = Screen(POINTERS), growth(nothing, nothing)
-    assert "incident played in: a queue builds up" in drawn(screen.draw(QUEUE.begins_s, nothing, none, {}, []))[1]
-    assert "next incident, to be played in after 20 s: a queue" in drawn(screen.draw(0.0, nothing, none, {}, []))[1]
-    assert "incident played in: a burst of empty" in plain_line(EMPTY.begins_s, nothing, none, {})
+    assert "incident: a queue builds up" in drawn(screen.draw(QUEUE.begins_s, nothing, none, {}, []))[1]
+    assert "next incident in 20 s: a queue" in drawn(screen.draw(0.0, nothing, none, {}, []))[1]
+    assert "incident: a burst of empty" in plain_line(EMPTY.begins_s, nothing, none, {})
 
 
 def test_a_summary_whose_counts_differ_says_so() -> None:
