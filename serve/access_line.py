@@ -10,7 +10,7 @@ from serve.answer import Answer
 from serve.exchange import Exchange
 from serve.outcome import Facts, decide
 from serve.settings import Settings
-from serve.timings import Timings
+from serve.timings import Timings, to_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def access_line(
     # Filling the dict step by step takes a quarter of the time of a large one that is filtered.
     if answer.id is not None and (response_id := identity.response_id(answer.id)) is not None:
         line["response_id"] = response_id
-    if exchange.traceparent and (trace_id := identity.trace_id(exchange.traceparent)) is not None:
+    traceparent = exchange.headers.get(b"traceparent")
+    if traceparent and (trace_id := identity.trace_id(traceparent)) is not None:
         line["trace_id"] = trace_id
     if answer.model is not None:
         line["model"] = answer.model
@@ -82,9 +83,9 @@ def access_line(
     if answer.finish_reason is not None:
         line["finish_reason"] = answer.finish_reason
     if answer.first_content_at is not None:
-        line["ttft_ms"] = round((answer.first_content_at - exchange.received_at) * 1000, 3)
+        line["ttft_ms"] = to_ms(answer.first_content_at - exchange.received_at)
     if answer.longest_gap >= 0:
-        line["stall_max_ms"] = round(answer.longest_gap * 1000, 3)
+        line["stall_max_ms"] = to_ms(answer.longest_gap)
     if timings is not None:
         _add_engine_times(line, timings, duration_ms)
     _add_counts(line, answer, usage, timings)
@@ -148,16 +149,16 @@ def _add_error(line: dict[str, object], exchange: Exchange) -> None:
 
 
 def _add_client(line: dict[str, object], exchange: Exchange, process: Process) -> None:
-    client = identity.client_address(exchange.scope.get("client"), exchange.forwarded_for, process.settings)
+    header, settings = exchange.headers.get, process.settings
+    client = identity.client_address(exchange.scope.get("client"), header(b"x-forwarded-for", b""), settings)
     if client is not None:
         line["client"] = client
-    if exchange.user and (user_id := identity.shown(exchange.user, 128)):
+    if settings.user_header is not None and (user_id := identity.shown(header(settings.user_header, b""), 128)):
         line["user_id"] = user_id
-    if exchange.authorization or exchange.x_api_key:
-        key = identity.api_key(exchange.authorization, exchange.x_api_key)
-        if (api_key_id := identity.api_key_id(key, process.secret)) is not None:
-            line["api_key_id"] = api_key_id
-    if exchange.user_agent and (user_agent := identity.shown(exchange.user_agent, 256)):
+    key = identity.api_key(header(b"authorization", b""), header(b"x-api-key", b""))
+    if (api_key_id := identity.api_key_id(key, process.secret)) is not None:
+        line["api_key_id"] = api_key_id
+    if user_agent := identity.shown(header(b"user-agent", b""), 256):
         line["user_agent"] = user_agent
 
 

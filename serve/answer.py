@@ -31,7 +31,7 @@ _FIELD: Final = re.compile(r"([A-Za-z_]{1,40}(?:\.[A-Za-z0-9_]{1,40})?)(?:[.\[].
 _MODEL_LENGTH: Final = 256
 
 
-class Answer(msgspec.Struct):
+class Answer(msgspec.Struct, gc=False):
     """The facts of one response. Every number is None until the response has told it."""
 
     id: str | None = None
@@ -133,10 +133,10 @@ class Answer(msgspec.Struct):
 
     def finish(self, reason: Any) -> None:
         """Take a finish reason, in the words of any dialect; of several the worst stays."""
-        if not isinstance(reason, str):
+        if not isinstance(reason, str) or not reason:
             return
         reason = _SAME_REASON.get(reason, reason)
-        if not _REASON.fullmatch(reason):
+        if reason not in _RANKS and not _REASON.fullmatch(reason):
             return
         if self.finish_reason is None or _rank(reason) > _rank(self.finish_reason):
             self.finish_reason = reason
@@ -189,4 +189,4 @@ def _rank(reason: str) -> int:
 
 def _count(values: dict[str, Any], key: str) -> int | None:
     value = values.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 WHOLE: Final = 256 << 10
 EDGE: Final = 16 << 10
 
 
-class Clip:
+class Clip(msgspec.Struct, gc=False):
     """Collects pieces. Beyond `WHOLE` bytes only the first and the last `EDGE` bytes stay."""
 
-    __slots__ = ("_parts", "_size", "head", "tail")
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] | None = []
-        self._size = 0
-        self.head = b""
-        """The first bytes, once it overflowed."""
-        self.tail = b""
-        """The last bytes, once it overflowed."""
+    head: bytes = b""
+    """The first bytes, once it overflowed."""
+    tail: bytes = b""
+    """The last bytes, once it overflowed."""
+    _parts: list[bytes] | None = []
+    _size: int = 0
 
     def add(self, piece: bytes) -> None:
         """Append a piece."""

@@ -14,7 +14,7 @@ import msgspec
 from serve.answer import Answer
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """A chat message, or a delta of one."""
 
     content: Any = None
@@ -26,7 +26,7 @@ class Message(msgspec.Struct):
     function_call: Any = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One choice of a completion, whole or streamed."""
 
     index: Any = None
@@ -37,7 +37,7 @@ class Choice(msgspec.Struct):
     finish_reason: Any = None
 
 
-class Document(msgspec.Struct):
+class Document(msgspec.Struct, gc=False):
     """A body or an event of any dialect."""
 
     id: Any = None
@@ -113,7 +113,8 @@ def take_body(answer: Answer, body: Document, *, failed: bool) -> None:
 
 def _take_choice(answer: Answer, choice: Choice) -> str | None:
     """The key under which this choice holds content; `""` for none, None for a choice of an unknown shape."""
-    answer.finish(choice.finish_reason)
+    if choice.finish_reason is not None:
+        answer.finish(choice.finish_reason)
     message = choice.message if choice.message is not None else choice.delta
     if message is not None:
         return _take_message(answer, message, choice.index)
@@ -246,7 +247,8 @@ def take_event(answer: Answer, event: Document) -> str:
 
 def _take_chunk(answer: Answer, chunk: Document) -> str:
     """A chunk of a chat completion, a completion or a transcription."""
-    answer.name(chunk.id if chunk.id is not None else chunk.request_id, chunk.model)
+    if answer.id is None or answer.model is None:
+        answer.name(chunk.id if chunk.id is not None else chunk.request_id, chunk.model)
     if answer.operation is None and isinstance(chunk.object, str):
         answer.operation = OPERATION_BY_OBJECT.get(chunk.object)
     if chunk.usage is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from serve.answer import Answer
-from serve.clip import Clip
+from serve.clip import WHOLE, Clip
 from serve.dialects import decode, take_event
 from serve.recover import recover
 
@@ -20,6 +20,7 @@ LEARN_AT_MOST: Final = 16
 NO_PATTERN: Final = b"\xff"
 """No chunk begins so: it is not UTF-8."""
 LF: Final = 10
+_DONE: Final = b"[DONE]"
 _USAGE: Final = b'"usage":'
 _NUMBER: Final = b'"sequence_number":'
 TEXT_KEYS: Final = ("content", "text", "text_delta")
@@ -61,12 +62,9 @@ class EventStream:
             if end > start and (
                 (body.startswith(self._after, end) and body.find(b"\n", end) == len(body) - 2 and body[-1] == LF)
                 if self._varies
-                else (end == len(body) - len(self._after) and body.endswith(self._after))
+                else body[end:] == self._after
             ):
-                answer = self._answer
-                gap = at - answer.last_content_at
-                answer.last_content_at = at
-                answer.longest_gap = max(answer.longest_gap, gap)
+                self._answer.content_at(at)
                 if self._counts:
                     self._last_counts = body
                 return
@@ -83,6 +81,16 @@ class EventStream:
     # --- framing ---
 
     def _parse(self, body: bytes, at: float) -> None:
+        if _is_one_event(body) and self._between_events():
+            self._content_key, self._after_cr = "", False
+            self._take_event(body[6:-2], at)
+            if self._content_key:
+                self._learn(body)
+            self._before = self._pattern
+        else:
+            self._parse_any(body, at)
+
+    def _parse_any(self, body: bytes, at: float) -> None:
         if self._after_cr and body.startswith(b"\n"):
             body = body[1:]  # the second half of a line end that was cut in two
         if not body:
@@ -131,10 +139,15 @@ class EventStream:
         raw = event.whole()
         if raw is None:
             recover(self._answer, event.head, event.tail, whole_body=False)
+        else:
+            self._take_event(raw, at)
+
+    def _take_event(self, raw: bytes, at: float) -> None:
+        if raw == _DONE:
             return
         document = decode(raw)
         if document is None:
-            return  # [DONE], or nothing we know
+            return  # nothing we know
         if document.usage is not None:
             self._last_counts = None
         key = take_event(self._answer, document)
@@ -167,6 +180,18 @@ class EventStream:
             self._pattern, self._text_from, self._after = body[:start], start, after
             self._varies = end + len(after) < len(body)
             self._counts = after.endswith(_USAGE)
+
+
+def _is_one_event(body: bytes) -> bool:
+    """Whether this is the whole of an event of one line, as servers send nearly all of them."""
+    size = len(body)
+    return (
+        size <= WHOLE
+        and body.startswith(b"data: ")
+        and body.find(b"\n") == size - 2
+        and body[-1] == LF
+        and b"\r" not in body
+    )
 
 
 def _constant(rest: bytes) -> bytes | None:

@@ -17,14 +17,6 @@ Message = MutableMapping[str, Any]
 CLIENT_LEFT: Final = 499
 RAISED: Final = 500
 
-_HEADERS: Final = {
-    b"x-request-id": "request_id",
-    b"traceparent": "traceparent",
-    b"user-agent": "user_agent",
-    b"x-forwarded-for": "forwarded_for",
-    b"authorization": "authorization",
-    b"x-api-key": "x_api_key",
-}
 _UNREAD: Final = ("/render", "/derender")
 """Endpoints whose answers describe a generation that another request makes."""
 
@@ -36,13 +28,9 @@ class Exchange(msgspec.Struct, eq=False):
     received_at: float
     in_flight: int
     answer: Answer
+    headers: dict[bytes, bytes] = {}
+    """The request's; of several with one name the first."""
     request_id: bytes = b""
-    traceparent: bytes = b""
-    user_agent: bytes = b""
-    forwarded_for: bytes = b""
-    user: bytes = b""
-    authorization: bytes = b""
-    x_api_key: bytes = b""
     reader: Reader | None = None
     status: int | None = None
     stream: bool | None = None
@@ -52,20 +40,17 @@ class Exchange(msgspec.Struct, eq=False):
     final_at: float | None = None
     written: bool = False
 
-    def receive(self, user_header: bytes | None) -> None:
+    def receive(self) -> None:
         """Take the request's own part, and put our X-Request-Id into its headers where it has none that is safe."""
         scope = self.scope
         headers = scope["headers"]
-        for name, value in headers:
-            attribute = _HEADERS.get(name)
-            if attribute is not None and not getattr(self, attribute):
-                setattr(self, attribute, value)
-            if user_header is not None and name == user_header and not self.user:
-                self.user = value
-        given, self.request_id = self.request_id, identity.request_id(self.request_id)
+        self.headers = dict(reversed(headers))
+        given = self.headers.get(b"x-request-id", b"")
+        self.request_id = identity.request_id(given)
         if given != self.request_id:
-            kept = [header for header in headers if header[0] != b"x-request-id"] if given else headers
-            scope["headers"] = [*kept, (b"x-request-id", self.request_id)]
+            if b"x-request-id" in self.headers:
+                headers = [header for header in headers if header[0] != b"x-request-id"]
+            scope["headers"] = [*headers, (b"x-request-id", self.request_id)]
         scope.setdefault("state", {})  # where vLLM leaves its own account of the usage
 
     def start(self, message: Message) -> Message:

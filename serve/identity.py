@@ -99,7 +99,15 @@ def api_key_id(key: bytes, secret: bytes | None) -> str | None:
     """12 hex digits that stand for a key and do not tell it: a hash keyed by `secret`. None without key or secret."""
     if not key or not secret:
         return None
-    return hashlib.blake2b(key, digest_size=6, key=secret).hexdigest()
+    keyed = _keyed(secret).copy()
+    keyed.update(key)
+    return keyed.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _keyed(secret: bytes) -> hashlib.blake2b:
+    """The hash before any key went in: to copy it takes half the time of making it."""
+    return hashlib.blake2b(digest_size=6, key=secret)
 
 
 def load_hash_key(path: str) -> bytes:

@@ -20,7 +20,7 @@ from serve.answer import Answer
 from serve.exchange import Exchange, Scope
 from serve.in_flight import InFlight
 from serve.settings import Settings
-from serve.timings import TIMINGS, Timings
+from serve.timings import TIMINGS, Timings, to_ms
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -171,7 +171,7 @@ class ProcessLog:
         token = self.in_flight.enter()
         try:
             exchange = Exchange(scope, self.monotonic(), token, Answer())
-            exchange.receive(self.settings.user_header)
+            exchange.receive()
         except Exception:
             self.in_flight.leave(token)
             raise
@@ -187,7 +187,7 @@ class ProcessLog:
             self.in_flight.leave(exchange.in_flight)
             self._running.pop(exchange.in_flight, None)
             end = exchange.final_at if exchange.final_at is not None else self.monotonic()
-            duration_ms = round((end - exchange.received_at) * 1000, 3)
+            duration_ms = to_ms(end - exchange.received_at)
             now_ms = int(self.wall() * 1000)
             head = (self._timestamp(now_ms), make_line_id(now_ms, identity.random_bytes(10)), duration_ms, exchange)
             if exchange.reader is not None:

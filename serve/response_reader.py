@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 from serve.answer import Answer
 from serve.clip import Clip
 from serve.dialects import decode, take_body
@@ -24,28 +26,27 @@ class Reader(Protocol):
         """The response has ended, or will not go on."""
 
 
-class JsonBody:
-    """A JSON body, parsed once it is whole."""
+class JsonBody(msgspec.Struct, gc=False):
+    """A JSON body, parsed once it is whole. `failed` says that its HTTP status is an error."""
 
-    def __init__(self, answer: Answer, *, failed: bool) -> None:
-        self._answer = answer
-        self._failed = failed
-        self._clip = Clip()
+    answer: Answer
+    failed: bool
+    clip: Clip = msgspec.field(default_factory=Clip)
 
     def feed(self, body: bytes, at: float) -> None:  # noqa: ARG002 - a body has no moments
         """Keep the next part."""
         if body:
-            self._clip.add(body)
+            self.clip.add(body)
 
     def close(self) -> None:
         """Parse what came; a body that was cut short tells nothing."""
-        raw = self._clip.whole()
+        raw = self.clip.whole()
         if raw is None:
-            recover(self._answer, self._clip.head, self._clip.tail, whole_body=True)
+            recover(self.answer, self.clip.head, self.clip.tail, whole_body=True)
         elif raw:
             document = decode(raw)
             if document is not None:
-                take_body(self._answer, document, failed=self._failed)
+                take_body(self.answer, document, failed=self.failed)
 
 
 def reader_for(answer: Answer, status: int, content_type: bytes, headers: Mapping[bytes, bytes]) -> Reader | None:

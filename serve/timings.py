@@ -199,12 +199,15 @@ class EngineLoads:
         return loads
 
 
+def to_ms(seconds: float) -> float:
+    """Milliseconds, to the microsecond, of a time that is not negative: a third of the time of `round`."""
+    return int(seconds * 1e6 + 0.5) / 1000
+
+
 def _ms(seconds: object) -> float | None:
     if type(seconds) is not float and type(seconds) is not int:
         return None
-    if not 0 <= seconds <= LONGEST_S:  # NaN as well
-        return None
-    return int(seconds * 1e6 + 0.5) / 1000  # a fifth of the time of `round`
+    return to_ms(seconds) if 0 <= seconds <= LONGEST_S else None  # NaN is not either
 
 
 def _count(value: object) -> int | None:
