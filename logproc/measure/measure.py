@@ -16,11 +16,16 @@ from logproc.measure.table import Cells, Table
 from logproc.measure.tally import declare, now_ms, tally
 from logproc.measure.totals import Totals
 from logproc.settings import Settings
+from logproc.state import StateBrokenError
 from logproc.tailing.block import Block, Cursor
 
 
 class Measure:
-    """Owns `measure.db` and `rejected/measure.jsonl` in the state directory."""
+    """Owns `measure.db` and `rejected/measure.jsonl` in the state directory.
+
+    Raises:
+        StateLockedError, StateBrokenError: see `state.Database`.
+    """
 
     name = "measure"
     commit_every_s = 0.1
@@ -31,7 +36,11 @@ class Measure:
         self._servers = Servers()
         self._journal.load(self._totals, self._servers)
         declare(self._totals)
-        self._rejected = RejectedFile(state / "rejected" / "measure.jsonl", self._journal.rejected_length)
+        rejected = state / "rejected" / "measure.jsonl"
+        try:
+            self._rejected = RejectedFile(rejected, self._journal.rejected_length)
+        except OSError as error:
+            raise StateBrokenError(f"cannot open {rejected}: {error.strerror}") from error
         if self._rejected.length != self._journal.rejected_length:
             self._journal.correct_rejected_length(self._rejected.length)
         self._clock = clock

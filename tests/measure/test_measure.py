@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -163,6 +165,28 @@ def test_a_broken_state_file_is_refused_and_left_as_it_is(tmp_path: Path, conten
         opened(tmp_path)
 
     assert (tmp_path / "measure.db").read_bytes() == content
+
+
+def test_a_rejected_file_that_cannot_be_opened_is_said_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "rejected").write_text("no directory")
+
+    with pytest.raises(StateBrokenError, match="cannot open"):
+        opened(tmp_path)
+
+
+def test_a_lock_that_cannot_name_its_holder_on_a_full_disk_holds_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "pwrite", full)
+        first = opened(tmp_path)
+
+    with pytest.raises(StateLockedError, match="in use by process unknown"):
+        opened(tmp_path)
+    first.close()
 
 
 def test_a_foreign_or_newer_database_is_refused(tmp_path: Path) -> None:
