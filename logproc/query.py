@@ -86,7 +86,10 @@ def run_query(
         )  # fmt: skip
         _check_together(question, by=by, limit=limit, follow=follow, sql=sql, until=until)
         if not follow and not documents.is_dir():
-            err.write(f"logproc: no documents in {documents} yet. Start `logproc run`, or check `state`.\n")
+            err.write(
+                f"logproc: no documents in {documents} yet: `logproc run` writes them as soon as there are lines. "
+                "Is this the `state` that it uses?\n"
+            )
             return 1
         archive = SqliteArchive(documents)
         if sql is not None:

@@ -67,7 +67,7 @@ def _text(value: Any) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of the table of requests. On a narrow terminal the greatest `rank` is left out first."""
+    """A column of the table of requests. A narrow terminal has what finds room, the smallest `rank` first; 0 always."""
 
     name: str
     width: int
@@ -86,16 +86,16 @@ class RequestTable:
     _COLUMNS: Final = (
         _Column("time (UTC)", 23, 0),
         _Column("outcome", 17, 0),
-        _Column("status", 6, 7, is_number=True),
+        _Column("status", 6, 8, is_number=True),
         _Column("duration", 8, 0, is_number=True),
-        _Column("ttft", 8, 5, is_number=True),
-        _Column("queue", 8, 8, is_number=True),
-        _Column("tokens", 13, 3, is_number=True),
-        _Column("model", 24, 4),
-        _Column("client", 15, 6),
-        _Column("user", 14, 9),
-        _Column("flags", 18, 2),
-        _Column("event.id", 22, 1),
+        _Column("most time", 15, 1),
+        _Column("ttft", 8, 7, is_number=True),
+        _Column("tokens", 13, 6, is_number=True),
+        _Column("model", 24, 9),
+        _Column("client", 15, 3),
+        _Column("user", 14, 2),
+        _Column("flags", 18, 5),
+        _Column("event.id", 22, 4),
     )
     _GAP: Final = "  "
 
@@ -104,16 +104,20 @@ class RequestTable:
         self._shown = [(place, column, column.width) for place, column in enumerate(self._COLUMNS)]
 
     def show(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        """A whole table, its columns as wide as what is in them."""
+        """A whole table, its columns as wide as what is in them; then which of them found no room."""
         rows = [self._cells(document) for document in documents]
         self._shown = [
             (place, column, max(len(column.name), *(len(row[place].plain) for row in rows)))
             for place, column in enumerate(self._COLUMNS)
             if any(row[place].plain for row in rows)
         ]
+        wanted = self._shown
         self._head()
         for row in rows:
             self._row(row)
+        if left_out := [column.name for place, column, width in wanted if (place, column, width) not in self._shown]:
+            note = f"Left out: {', '.join(left_out)}. --json shows all."
+            self._console.print(Text(note, style="dim"), soft_wrap=True)
 
     def begin(self) -> None:
         """The head of a table whose rows come one by one."""
@@ -124,11 +128,14 @@ class RequestTable:
         self._row(self._cells(document))
 
     def _head(self) -> None:
-        while len(self._shown) > 1 and self._width() > self._console.width:
-            widest = max(self._shown, key=lambda each: each[1].rank)
-            if widest[1].rank == 0:
-                break
-            self._shown.remove(widest)
+        room = self._console.width + len(self._GAP)
+        found = []
+        for each in sorted(self._shown, key=lambda each: each[1].rank):
+            needed = each[2] + len(self._GAP)
+            if each[1].rank == 0 or needed <= room:
+                found.append(each)
+                room -= needed
+        self._shown = sorted(found, key=lambda each: each[0])
         line = Text(self._GAP.join(column.fit(column.name, width) for _, column, width in self._shown), style="bold")
         self._print(line)
 
@@ -138,9 +145,6 @@ class RequestTable:
             for place, column, width in self._shown
         ]
         self._print(Text(self._GAP).join(shown))
-
-    def _width(self) -> int:
-        return sum(width for _, _, width in self._shown) + len(self._GAP) * (len(self._shown) - 1)
 
     def _print(self, line: Text) -> None:
         line.rstrip()
@@ -155,8 +159,8 @@ class RequestTable:
             Text(outcome, style=_STYLES.get(outcome, "")),
             _text(document.get("http.response.status_code")),
             Text(seconds(document.get("event.duration"))),
+            Text(_most_time(document)),
             Text(seconds(document.get("llm.ttft"))),
-            Text(seconds(document.get("llm.queue_time"))),
             Text("" if tokens == [None, None] else " → ".join("?" if each is None else f"{each}" for each in tokens)),
             _text(document.get("gen_ai.request.model")),
             _text(document.get("source.address")),
@@ -164,6 +168,13 @@ class RequestTable:
             _text(" ".join(document.get("llm.flags", ()))),
             Text(document["event.id"]),
         ]
+
+
+def _most_time(document: Mapping[str, Any]) -> str:
+    """The part of the engine that took most of the time, and how much; empty where the engine said nothing."""
+    times = {part: document.get(f"llm.{part}_time") for part in ("queue", "prefill", "decode")}
+    part, longest = max(times.items(), key=lambda each: each[1] or 0)
+    return f"{part} {seconds(longest)}" if longest else ""
 
 
 def show_whole(documents: Iterable[Mapping[str, Any]], out: TextIO) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -254,19 +255,37 @@ def test_the_table_names_its_columns_and_is_newest_first(tmp_path: Path) -> None
     assert err == ""
 
 
-def test_a_narrow_terminal_leaves_columns_out_and_never_cuts_the_id(
+def test_a_narrow_terminal_still_says_who_and_where_the_time_went_and_what_it_leaves_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    shelf = Shelf(tmp_path, at(NOW_MS, model="m" * 40, client="10.0.0.1", user_id="ann"))
+    times = {"queue_ms": 1500.0, "prefill_ms": 20.5, "decode_ms": 700.0}
+    shelf = Shelf(tmp_path, at(NOW_MS, model="m" * 40, client="10.0.0.1", user_id="ann", **times))
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
     assert run_query(shelf.folder, out=out, err=io.StringIO()) == 0
-    head, row = out.getvalue().splitlines()
-    assert "event.id" in head
+    head, row, note = out.getvalue().splitlines()
+    assert len(re.sub("\x1b.*?m", "", head)) <= 80
+    assert "ann" in row
+    assert "queue 1.50 s" in row
     assert "model" not in head
-    assert shelf.found()[0]["event.id"] in row
+    assert "model" in note
+    assert "event.id" not in head
+    assert "event.id" in note
+
+
+def test_the_part_that_took_most_of_the_time_is_shown_and_none_where_the_engine_told_nothing(tmp_path: Path) -> None:
+    known = {"queue_ms": 0.0, "prefill_ms": 20.6, "decode_ms": 12.0}
+    shelf = Shelf(tmp_path, at(NOW_MS, client="known", **known), at(NOW_MS - 1, client="unknown"))
+
+    _, out, _ = shelf.ask()
+
+    assert "most time" in out
+    (row,) = (each for each in out.splitlines() if " known " in each)
+    assert "prefill 21 ms" in row
+    (row,) = (each for each in out.splitlines() if " unknown " in each)
+    assert not any(part in row for part in ("queue", "prefill", "decode"))
 
 
 def test_more_than_the_limit_is_said(tmp_path: Path) -> None:
