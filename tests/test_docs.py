@@ -14,6 +14,8 @@ from logproc.measure.catalog import catalog
 from logproc.measure.servers import GAUGES
 from logproc.record import OUTCOMES, REQUEST_FIELDS
 from logproc.settings import Settings
+from logproc.stores.fields import REQUEST_FIELDS as DOCUMENT_FIELDS
+from logproc.stores.fields import SERVER_FIELDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 SETTINGS = Settings.model_validate({"logs": {"paths": ["-"]}})
@@ -39,6 +41,12 @@ def test_every_flag_is_documented() -> None:
 
 def test_every_field_outcome_and_reason_is_documented() -> None:
     assert {*REQUEST_FIELDS, *OUTCOMES, *REASONS} - words("access-line.md") == set()
+
+
+def test_every_column_and_its_name_in_a_document_are_documented() -> None:
+    page = (DOCS / "query.md").read_text()
+    for field in (*DOCUMENT_FIELDS, *SERVER_FIELDS):
+        assert f"`{field.column}` = `{field.name}`" in page
 
 
 def test_every_setting_is_documented() -> None:
