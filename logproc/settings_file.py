@@ -39,7 +39,7 @@ def find(given: Path | None, environment: Mapping[str, str] = os.environ) -> Pat
         return found[0]
     if not found:
         raise SettingsError(
-            "no settings file: name one, set LOGPROC_PIPELINE, or put one into ./pipelines; the least that it may hold: "
+            "no settings file: name one, set LOGPROC_PIPELINE, or put one into ./pipelines; the least it may hold: "
             'logs: {paths: ["logs/access*.jsonl"]}'
         )
     names = ", ".join(str(path) for path in found)
