@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench torture clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,10 @@ check: $(VENV)/installed-dev ## ruff (lint and format) and mypy (strict)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/mypy
+
+KILLS ?= 1000
+torture: $(VENV)/installed-dev ## kill logproc a thousand times amid rotation, and recount everything (half an hour; KILLS=100 for less)
+	@$(BIN)/python -m tests.torture --kills $(KILLS)
 
 bench: $(VENV)/installed-dev $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl ## measure speed, freshness and cost (20 minutes; mtail and rsyslog beside us)
 	$(BIN)/python benchmarks/measure_speed.py $(BENCH)/million.jsonl

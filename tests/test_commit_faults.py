@@ -8,9 +8,11 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -26,7 +28,7 @@ from logproc.settings import Settings
 from logproc.stores.index import Index, read_counters
 from logproc.tailing.follower import Follower
 from logproc.tailing.lines import Framer
-from tests.pipeline import Samples
+from tests.pipeline import Pipeline, Samples, until
 from tests.torture.compare import counter_differences, stored_differences
 from tests.torture.ledger import Written
 from tests.torture.traffic import traffic
@@ -371,3 +373,56 @@ def test_a_full_disk_at_any_write_delays_and_changes_nothing(
         disk.seen = seen
         scene.assert_same(state, undisturbed, f"the disk was full from write {number} on")
     assert number > 60
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fill(path: Path) -> None:
+    """Leave no byte free."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+
+
+def test_on_a_disk_that_is_really_full_it_waits_though_it_is_killed_and_goes_on_when_there_is_room(
+    scene: Scene, small_disk: Path, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(tmp_path, scene.settings.logs.paths, state=str(small_disk / "state"))
+    pipeline.state = small_disk / "state"
+    paused = [("logproc_paused", (("consumer", name),)) for name in ("measure", "index")]
+    try:
+        scene.write("access.jsonl", 500, 20)
+        pipeline.start()
+        until(pipeline.is_up, "the server")
+        until(lambda: pipeline.has_read(scene.truth.lines), "the first lines")
+        shown = pipeline.metrics()
+        fill(small_disk / "filler")
+        scene.write("access.jsonl", 3000, 100)
+        until(lambda: all(pipeline.metrics()[name] == 1 for name in paused), "a pause of both")
+        assert pipeline.get("/healthz")[0] == 200
+        pipeline.kill()
+        pipeline.start()
+        until(pipeline.is_up, "the server again")
+        until(lambda: all(pipeline.metrics()[name] == 1 for name in paused), "a pause of both again")
+        assert all(
+            pipeline.metrics()[name] >= value for name, value in shown.items() if name[0] == "llm_requests_total"
+        )
+
+        (small_disk / "filler").unlink()
+
+        until(lambda: pipeline.has_read(scene.truth.lines), "all lines")
+        assert pipeline.stop() == 0
+        scene.undisturbed(pipeline.state)
+    finally:
+        assert pipeline.process is not None
+        pipeline.kill()
