@@ -104,6 +104,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Read everything that is there now, then exit.")] = False,
 ) -> None:
     """Follow the logs until stopped: metrics, documents and flags."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # told to stop before there is anything to finish
     settings = _settings(pipeline)
     from logproc.app import CONSUMERS, App, UnsupportedError
     from logproc.state import StateBrokenError, StateLockedError

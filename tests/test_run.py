@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -105,6 +107,19 @@ def test_a_growing_log_becomes_metrics_and_documents_and_sigterm_ends_well(tmp_p
     assert found["logproc_lag_bytes", (("consumer", "measure"),)] == 0
     reasons = Counter(json.loads(each)["reason"] for each in (pipeline.state / "rejected/measure.jsonl").open())
     assert sum(reasons.values()) == expected.rejected
+
+
+def test_sigterm_while_it_is_still_starting_ends_well_too(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "access.jsonl")])
+    script = (
+        "import os, signal, logproc.app, logproc.cli\n"
+        "logproc.app.App = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "logproc.cli.main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script, "run", str(pipeline.file)], check=False, timeout=60)
+
+    assert done.returncode == 0
 
 
 def test_once_reads_what_is_there_and_a_second_time_nothing_more(tmp_path: Path) -> None:
