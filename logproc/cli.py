@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import logging
 import signal
 import sys
@@ -35,6 +36,7 @@ Pipeline = Annotated[
 
 def main() -> None:
     """The entry point `logproc`."""
+    os.umask(0o027)  # documents and counters hold client addresses and user ids: not for everyone, as the log itself
     app()
 
 

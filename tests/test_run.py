@@ -231,6 +231,17 @@ def test_the_lag_of_an_index_in_another_process_is_shown_and_goes(tmp_path: Path
     assert pipeline.stop() == 0
 
 
+def test_what_is_stored_is_no_more_open_than_the_log(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(now_line() + b"bad\n")
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
+    assert pipeline.run("--once").returncode == 0
+
+    modes = {path.name: path.stat().st_mode & 0o007 for path in pipeline.state.rglob("*") if path.is_file()}
+
+    assert {"measure.db", "index.db", "measure.jsonl"} < modes.keys()
+    assert set(modes.values()) == {0}, modes
+
+
 def test_a_second_run_on_the_same_state_is_refused_and_says_by_whom(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
     pipeline.start()
