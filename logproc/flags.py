@@ -94,7 +94,7 @@ def _bounds(common: Thresholds, own: ModelThresholds | None) -> list[float]:
         levels: Levels = getattr(own, name, None) or getattr(common, name)
         return np.nan if levels.lowest is None else levels.lowest
 
-    size = (own and own.slow_for_size) or common.slow_for_size
+    size = own.slow_for_size if own and "slow_for_size" in own.model_fields_set else common.slow_for_size
     speed = lowest("tokens_per_second")
     return [
         lowest("duration_s") * 1000,

@@ -66,6 +66,13 @@ def test_a_threshold_that_is_off_raises_no_flag_and_a_model_may_have_its_own() -
     assert flags(slow, duration_s=10, models={"big": {"duration_s": {"critical": 4}}}) == [("slow",)]
 
 
+def test_a_model_may_have_no_usual_size() -> None:
+    slow = request(stream=True, ttft_ms=799.0, prompt_tokens=1, model="big")
+
+    assert flags(slow) == [("slow_for_size",)]
+    assert flags(slow, models={"big": {"slow_for_size": None}}) == [()]
+
+
 def test_a_request_is_judged_alike_alone_and_among_others() -> None:
     lines = [
         request(duration_ms=100.0 * number, stream=bool(number % 2), ttft_ms=number * 20.0 if number % 3 else None)

@@ -197,6 +197,17 @@ def test_documents_of_old_logs_are_those_that_a_run_would_have_written(tmp_path:
     assert sorted(pipeline.documents()) == sorted(replayed)
 
 
+def test_a_document_names_its_file_by_its_whole_path(tmp_path: Path) -> None:
+    lines = make_log.lines(1, start_ms=int(time.time() * 1000) - 3_600_000)
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
+
+    logproc("replay", "--store", pipeline.file, "a.jsonl", cwd=tmp_path)
+    found = logproc("query", "--pipeline", pipeline.file, "--json")
+
+    assert json.loads(found.stdout)["log.file.path"] == str((tmp_path / "a.jsonl").resolve())
+
+
 def test_a_store_that_is_in_use_is_refused_and_its_holder_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(raw(request()))
     pipeline = Pipeline(tmp_path, [str(tmp_path / "a.jsonl")])
@@ -209,3 +220,14 @@ def test_a_store_that_is_in_use_is_refused_and_its_holder_named(tmp_path: Path) 
         assert f"index.db is in use by process {pipeline.process.pid}" in done.stderr
     finally:
         pipeline.kill()
+
+
+def test_a_packed_log_that_is_cut_off_is_read_as_far_as_it_goes_and_that_is_said(tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(make_log.lines(3000)))
+    (tmp_path / "a.jsonl.1.gz").write_bytes(packed[: len(packed) // 2])
+
+    done = logproc("replay", "--json", tmp_path / "a.jsonl.1.gz")
+
+    assert done.returncode == 0
+    assert 0 < json.loads(done.stdout)["requests"] < 3000
+    assert "a.jsonl.1.gz is cut off or broken" in done.stderr

@@ -17,6 +17,7 @@ from logproc.tailing.once import blocks
 def backfill(files: Sequence[Path], settings: Settings, told: Callable[[int], None] = lambda _: None) -> Written:
     """Write the documents of whole files; what is there already stays as it is.
 
+    Documents name their file by its whole path, as in `run`: it is found again from any directory.
     `told` is called with the number of bytes done since the last call.
 
     Raises:
@@ -31,7 +32,7 @@ def backfill(files: Sequence[Path], settings: Settings, told: Callable[[int], No
     try:
         reader = DocumentReader(settings.service, settings.thresholds)
         for path in files:
-            for block in blocks(str(path), wrapped=settings.logs.wrapped):
+            for block in blocks(str(path.resolve()), wrapped=settings.logs.wrapped):
                 found = reader.read(block, now_ms())
                 written = store.write(found.requests, found.servers)
                 total = Written(*(one + more for one, more in zip(total, written, strict=True)))

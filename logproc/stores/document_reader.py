@@ -132,6 +132,14 @@ class DocumentReader:
         self, block: Block, raws: list[bytes], offsets: list[int], now_ms: int, found: BlockDocuments
     ) -> None:
         """Raises OddBlockError, having added nothing, when one of the lines is no record."""
+        try:
+            self._read_records(block, raws, offsets, now_ms, found)
+        except RecursionError as error:
+            raise OddBlockError("nested too deeply") from error
+
+    def _read_records(
+        self, block: Block, raws: list[bytes], offsets: list[int], now_ms: int, found: BlockDocuments
+    ) -> None:
         rows, with_unknown = _decode(raws)
         kind = self._kinds.of(rows)
         servers = None
@@ -235,14 +243,11 @@ def _decode(raws: Sequence[bytes]) -> tuple[list[_Line], set[int]]:
             except msgspec.ValidationError:
                 with_unknown.add(len(rows))
                 rows.append(_lines.decode(raw))
+        for raw in raws:  # an `id`, and what is skipped, nobody has looked at
+            if not raw.isascii():
+                raw.decode("utf-8")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise OddBlockError("json") from error
-    if with_unknown and not all(raws[place].isascii() for place in with_unknown):
-        try:  # what is skipped is not looked at
-            for place in with_unknown:
-                raws[place].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise OddBlockError("utf-8") from error
     return rows, with_unknown
 
 

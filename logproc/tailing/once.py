@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from logproc.tailing.lines import BLOCK, Framer, ReadAt, Spot, file_reader, firs
 from logproc.tailing.packed import PackedStream, kind_of
 
 _ENDLESS = 1 << 62
+
+log = logging.getLogger(__name__)
 
 
 class _Pipe(ForwardStream):
@@ -113,6 +116,8 @@ def _forward(path: str, framer: Framer, stream: ForwardStream) -> Iterator[Block
         if data is not None:
             yield _block(path, spot, at, data)
         elif ended:
+            if isinstance(stream, PackedStream) and not stream.complete:
+                log.warning("%s is cut off or broken: it was read as far as it can be unpacked", path)
             return
 
 

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc.record import RequestRecord, ServerRecord, make_line_id
+from logproc.settings import Thresholds
+from logproc.stores.document_reader import DocumentReader
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS
 from logproc.stores.ids import id_text
 from logproc.tailing.block import TooLong
 from logproc.tailing.once import blocks
-from tests.lines import block, raw, request
+from tests.lines import NOW_MS, block, raw, request
 from tests.stores.documents_of import document, flat, read
 
 FULL = {
@@ -308,3 +310,21 @@ def test_any_text_and_any_unknown_field_comes_through(extra: dict[str, object], 
 def test_ids_in_documents_are_the_text_of_their_bytes() -> None:
     found = read(raw(request()))
     assert flat(found)[0]["event.id"] == id_text(found.requests[0].ids[0])
+
+
+_GOOD = raw(request())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        _GOOD[:-2] + b',"id":"\xff"}\n',
+        _GOOD[:-2] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+        _GOOD[:-2] + b',"id":' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+    ],
+    ids=["an id that is no UTF-8", "a deep unknown field", "a deep id"],
+)
+def test_a_line_that_measure_rejects_is_no_document_and_stops_nothing(line: bytes) -> None:
+    found = DocumentReader("vllm", Thresholds()).read(block(_GOOD + line + _GOOD), NOW_MS)
+
+    assert (found.good_lines, found.rejected_lines) == (2, 1)
