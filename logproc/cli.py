@@ -121,6 +121,7 @@ def run(
         _fail(str(error), 2)
     except (StateBrokenError, StateLockedError, ListenError) as error:
         _fail(str(error), 1)
+    sys.setswitchinterval(0.0005)  # a scrape of thousands of series must not keep the consumers waiting
     log = structlog.get_logger("logproc")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: pipeline_app.ask_to_stop())

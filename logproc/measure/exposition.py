@@ -18,6 +18,9 @@ from prometheus_client.utils import floatToGoString
 from logproc.measure.catalog import Metric
 from logproc.measure.table import Cells
 
+_LARGE: Final = 1_000_000
+"""From here on numbers are written with an exponent."""
+
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -40,6 +43,7 @@ class Exposition:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+        self._large: dict[tuple[str, int], list[str]] = {}
         self._kept: dict[str, list[list[str]]] = {}
         """By metric and row the beginnings of the row's lines, up to their values."""
         self._keeping = threading.Lock()
@@ -104,13 +108,23 @@ class Exposition:
                 f"{name}_sum{_braces(pairs)} ",
             ]
 
-        kept = self._prefixes(name, labels, prefixes_of)
+        def template_of(row: tuple[str, ...]) -> list[str]:
+            *whole, last = (prefix.replace("%", "%%") for prefix in prefixes_of(row))
+            return ["".join(f"{prefix}%d.0\n" for prefix in whole) + f"{last}%s\n"]
+
+        templates = self._prefixes(name, labels, template_of)
         counts = np.cumsum(cells[:, :-1], axis=1).tolist()
-        for prefix, row_counts, microseconds in zip(kept, counts, cells[:, -1].tolist(), strict=False):
-            for start, value in zip(prefix, row_counts, strict=False):
+        for place, (row_counts, microseconds) in enumerate(zip(counts, cells[:, -1].tolist(), strict=True)):
+            total = row_counts[-1]
+            if total < _LARGE:  # one formatting in C for the whole row
+                parts.append(templates[place][0] % (*row_counts, total, _number(microseconds / 1e6)))
+                continue
+            prefixes = self._large.setdefault((name, place), [])
+            if not prefixes:
+                prefixes += prefixes_of(labels[place])
+            for start, value in zip(prefixes, (*row_counts, total), strict=False):
                 parts += (start, _whole(value), "\n")
-            parts += (prefix[-2], _whole(row_counts[-1]), "\n")
-            parts += (prefix[-1], _number(microseconds / 1e6), "\n")
+            parts += (prefixes[-1], _number(microseconds / 1e6), "\n")
 
 
 def _header(name: str, kind: str, text: str, *, openmetrics: bool = False) -> list[str]:
@@ -133,9 +147,11 @@ def _escape(value: str) -> str:
 
 
 def _whole(value: int) -> str:
-    return f"{value}.0" if value < 1_000_000 else _number(value)
+    return f"{value}.0" if value < _LARGE else _number(value)
 
 
 def _number(value: float) -> str:
+    if value < _LARGE:
+        return repr(value) if isinstance(value, float) else repr(float(value))
     text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
     return text

@@ -24,7 +24,7 @@ from logproc.measure.totals import Totals
 from tests.lines import raw, request
 from tests.measure.test_totals import totals_of
 
-HOSTILE = 'a"b\\c\nd{}=,\u202e<script>'
+HOSTILE = '100%d.0 %s a"b\\c\nd{}=,\u202e<script>'
 
 
 class AsPrometheusClient(Collector):
@@ -66,6 +66,8 @@ def totals() -> Totals:
     many = raw(*(request(model=model, stream=True, ttft_ms=12.5, queue_ms=3) for model in ("m", HOSTILE, "ü")))
     totals = totals_of(many + b"bad\n")
     totals.tables["tokens"].increase(("m", "prompt"), 12_345_678_901)
+    durations = totals.tables["request_duration_seconds"]
+    durations.cells[durations.row((HOSTILE, "chat")), 3:7] += 999_999
     return totals
 
 
