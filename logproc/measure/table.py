@@ -58,7 +58,8 @@ class Table:
 
     def increase(self, labels: tuple[str, ...], by: int = 1) -> None:
         """Add to one counter; for rare things, not for every line."""
-        self.cells[self.row(labels), 0] += by
+        row = self.row(labels)  # first: a new row may need a larger array
+        self.cells[row, 0] += by
 
     def dirty(self) -> list[int]:
         """The rows that differ from what was last stored."""
