@@ -74,7 +74,7 @@ def _log_to_stderr() -> None:
     )
     structlog.configure(
         processors=[*before, renderer],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
