@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture clean
+.PHONY: help demo test check bench torture nightly clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ bench: $(VENV)/installed-dev $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl 
 $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl:
 	@mkdir -p $(BENCH)
 	@$(BIN)/python benchmarks/make_log.py 1000000 $@ $(if $(findstring full,$@),--full)
+
+nightly: $(VENV)/installed-dev ## the model of the follower with 5,000 examples, and the torture
+	@LOGPROC_EXAMPLES=5000 $(BIN)/python -m pytest tests/tailing/test_follower_model.py --timeout 3600
+	@$(BIN)/python -m tests.torture --kills $(KILLS)
 
 clean: ## remove the virtual environment and caches; logs and databases stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
