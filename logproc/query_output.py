@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from logproc.ids import id_text
 from logproc.stores.fields import REQUEST_FIELDS
-from logproc.stores.ids import id_text
 from logproc.stores.store import Group
 
 # Control characters, and those that turn the direction of writing or begin a new line.

@@ -15,11 +15,11 @@ import numpy as np
 
 from logproc.flags import FLAGS
 from logproc.measure.servers import Servers
-from logproc.measure.sketch import Bins, quantiles
 from logproc.measure.tally import now_ms, tally
 from logproc.measure.totals import Totals
 from logproc.record import OUTCOMES
 from logproc.settings import Settings
+from logproc.sketch import Bins, quantiles
 from logproc.tailing.once import blocks
 from logproc.tailing.packed import kind_of
 

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logproc.ids import id_bytes
 from logproc.query import UsageError, moment_ms, run_query, span_ms
 from logproc.record import DAY_MS, MOST, make_line_id
 from logproc.stores.documents import time_text
-from logproc.stores.ids import id_bytes
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.store import Position, Question
 from tests.lines import NOW_MS, raw

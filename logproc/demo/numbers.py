@@ -9,7 +9,7 @@ from typing import Final
 
 from logproc.measure.measure import Measure
 from logproc.measure.servers import Sample
-from logproc.measure.sketch import Bins, quantiles
+from logproc.sketch import Bins, quantiles
 
 WINDOW_S: Final = 15.0
 RANKS: Final = (0.5, 0.95, 0.99)

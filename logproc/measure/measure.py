@@ -11,11 +11,11 @@ from logproc.consumer import PausedError
 from logproc.measure.journal import Journal
 from logproc.measure.rejected import RejectedFile
 from logproc.measure.servers import Sample, Servers
-from logproc.measure.sketch import Bins
 from logproc.measure.table import Cells, Table
 from logproc.measure.tally import declare, now_ms, tally
 from logproc.measure.totals import Totals
 from logproc.settings import Settings
+from logproc.sketch import Bins
 from logproc.state import StateBrokenError
 from logproc.tailing.block import Block, Cursor
 

@@ -12,9 +12,9 @@ from logproc.events import Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
 from logproc.kinds import Kind, Kinds
 from logproc.measure.catalog import catalog
-from logproc.measure.sketch import bins_of, empty_bins
 from logproc.measure.table import Table
 from logproc.settings import Settings
+from logproc.sketch import bins_of, empty_bins
 
 FOLD_AT: Final = 16_384
 """So many requests are gathered before they are added up: numpy's cost a call is then spread thin."""

@@ -16,13 +16,13 @@ from logproc import decode
 from logproc.decode import OddBlockError
 from logproc.events import columns
 from logproc.flags import Flagger
+from logproc.ids import OwnId, derived_ids, id_text, own_ids
 from logproc.kinds import Kinds
 from logproc.record import REQUEST_FIELDS as LINE_FIELDS
 from logproc.record import RequestRecord, ServerRecord
 from logproc.settings import Thresholds
 from logproc.stores.documents import Documents
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
-from logproc.stores.ids import OwnId, derived_ids, id_text, own_ids
 from logproc.tailing.block import Block
 
 FEW_BYTES: Final = 4096

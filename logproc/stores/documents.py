@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from logproc.ids import id_text
 from logproc.stores.fields import EVENT_OUTCOMES, Field
-from logproc.stores.ids import id_text
 
 
 @dataclass(slots=True)

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from logproc.ids import id_times
 from logproc.record import DAY_MS
 from logproc.stores.documents import Documents
-from logproc.stores.ids import id_times
 from logproc.stores.sqlite_schema import APPLICATION_ID, NOTE_UNCOUNTED, REQUESTS, SERVERS, VERSION, Table
 from logproc.stores.store import StoreUnavailableError, Written
 

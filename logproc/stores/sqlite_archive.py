@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import numpy as np
 
+from logproc.ids import id_bytes
 from logproc.record import DAY_MS
 from logproc.stores.documents import flat_document
-from logproc.stores.ids import id_bytes
 from logproc.stores.sqlite import day_files
 from logproc.stores.sqlite_schema import APPLICATION_ID, REQUESTS, VERSION, text_of
 from logproc.stores.store import By, Found, Group, Position, Question, StoreUnavailableError

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from logproc.stores.ids import id_text
+from logproc.ids import id_text
 from logproc.stores.sqlite import SERVERS_FILE
 from logproc.stores.sqlite_archive import SqliteArchive, address
 from logproc.stores.sqlite_schema import REQUESTS, SERVERS, Table

@@ -30,7 +30,7 @@ class Block:
     empty `data`. `data` is valid until the next block is asked for (it is a view of a reused buffer). Each line ends in
     a newline, but for the last line of a finished file, which may lack it. A block is at most 256 KiB, or one line.
     `first_line` is the 16-byte digest of the source's first complete line: with it and the offset the id of a line
-    without one is made (`stores/ids.py`).
+    without one is made (`logproc/ids.py`).
     """
 
     source: str

@@ -14,8 +14,8 @@ from logproc.demo.incidents import EMPTY, QUEUE
 from logproc.demo.numbers import WINDOW_S, Look, Recent, growth
 from logproc.demo.screen import FLAGGED_SHOWN, Pointers, Screen, plain_line, summary
 from logproc.flags import FLAGS
-from logproc.measure.sketch import bins_of
 from logproc.record import OUTCOMES
+from logproc.sketch import bins_of
 
 POINTERS = Pointers(
     "http://127.0.0.1:9470", ".venv/bin/logproc query --pipeline var/demo/12.yaml --last 1h --flag slow", "d"

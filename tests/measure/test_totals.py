@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from benchmarks import make_log
 from logproc.measure.servers import Servers
-from logproc.measure.sketch import bins_of, quantiles
 from logproc.measure.tally import tally
 from logproc.measure.totals import Totals
 from logproc.settings import Settings
+from logproc.sketch import bins_of, quantiles
 from tests.lines import NOW_MS, block, raw, request
 from tests.oracle import recount
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logproc.ids import id_text
 from logproc.record import RequestRecord, ServerRecord, make_line_id
 from logproc.settings import Thresholds
 from logproc.stores.document_reader import DocumentReader
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS
-from logproc.stores.ids import id_text
 from logproc.tailing.block import TooLong
 from logproc.tailing.once import blocks
 from tests.lines import NOW_MS, block, raw, request

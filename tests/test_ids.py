@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logproc.ids import derived_ids, id_bytes, id_text, id_times, own_ids
 from logproc.record import DAY_MS, line_id_bytes, make_line_id
-from logproc.stores.ids import derived_ids, id_bytes, id_text, id_times, own_ids
 
 TIME = 1_774_866_225_123
 ours = st.builds(make_line_id, st.integers(TIME - 2 * DAY_MS, TIME + 2 * DAY_MS), st.binary(min_size=10, max_size=10))
