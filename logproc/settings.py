@@ -199,18 +199,41 @@ class Targets(Section):
     requests_per_second: Positive = 4.0
 
 
+class Escalation(Section):
+    """Whom else to tell of what nobody has acknowledged."""
+
+    after_s: float = Field(gt=0, alias="after", description="How long it may fire unacknowledged, e.g. 15m.")
+    to: list[str] = Field(min_length=1)
+
+    _seconds = field_validator("after_s", mode="before")(_duration_s)
+
+
 class Route(Section):
-    """Which alerts go to which notifiers."""
+    """Which alerts go to which notifiers. The relay takes what Alertmanager sends to a route by the route's name."""
 
     severity: list[Severity]
     to: list[str]
+    escalate: Escalation | None = None
+    dedupe_s: float = Field(
+        300.0,
+        ge=0,
+        alias="dedupe",
+        description="Relay: the same group again within this time is the other Alertmanager's.",
+    )
+
+    _seconds = field_validator("dedupe_s", mode="before")(_duration_s)
 
 
 class Alerts(Section):
     """Who decides, and who is told."""
 
     decide: Literal["logproc", "prometheus"] = "logproc"
+    repeat_s: Annotated[float, Field(ge=60)] | None = Field(
+        14400.0, alias="repeat", description="What still fires is told again after this time; null: never."
+    )
     routes: dict[str, Route] = Field(default_factory=dict)
+
+    _seconds = field_validator("repeat_s", mode="before")(_duration_s)
 
 
 class Notifier(Section):
@@ -253,10 +276,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Settings:
         for name, route in self.alerts.routes.items():
-            for target in route.to:
+            escalated = [("escalate.to", target) for target in route.escalate.to] if route.escalate else []
+            for key, target in [*(("to", target) for target in route.to), *escalated]:
                 if target not in self.notifiers:
                     known = ", ".join(sorted(self.notifiers)) or "none is defined"
-                    raise ValueError(f"alerts.routes.{name}.to names the notifier {target!r}; known: {known}")
+                    raise ValueError(f"alerts.routes.{name}.{key} names the notifier {target!r}; known: {known}")
         if not self.http.is_loopback and self.http.token_file is None:
             raise ValueError(
                 f"http.listen is {self.http.listen}, which others can reach: set http.token_file or listen on 127.0.0.1"
