@@ -20,10 +20,10 @@ from pathlib import Path
 from benchmarks import make_log
 from logproc.record import DAY_MS
 from logproc.settings import Thresholds
+from logproc.stores.archive import Question
 from logproc.stores.document_reader import DocumentReader
 from logproc.stores.sqlite import SqliteStore, day_files
 from logproc.stores.sqlite_archive import SqliteArchive
-from logproc.stores.store import Question
 from logproc.tailing.once import blocks
 
 START_MS = 1_767_225_600_000  # 2026-01-01

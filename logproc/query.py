@@ -26,10 +26,11 @@ from logproc.query_output import (
     write_rows,
 )
 from logproc.record import OUTCOMES
+from logproc.stores.archive import Archive, By, Found, Question
 from logproc.stores.documents import time_text
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.sqlite_sql import TooManyDaysError, open_sql
-from logproc.stores.store import Archive, By, Found, Question, StoreUnavailableError
+from logproc.stores.store import StoreUnavailableError
 
 Form = Literal["table", "json", "csv"]
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from logproc.ids import id_text
+from logproc.stores.archive import Group
 from logproc.stores.fields import REQUEST_FIELDS
-from logproc.stores.store import Group
 
 # Control characters, and those that turn the direction of writing or begin a new line.
 _HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")

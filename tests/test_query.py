@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from logproc.ids import id_bytes
 from logproc.query import UsageError, moment_ms, run_query, span_ms
 from logproc.record import DAY_MS, MOST, make_line_id
+from logproc.stores.archive import Position, Question
 from logproc.stores.documents import time_text
 from logproc.stores.sqlite_archive import SqliteArchive
-from logproc.stores.store import Position, Question
 from tests.lines import NOW_MS, raw
 from tests.stores.documents_of import MIDNIGHT_MS, at, documents, read, store_in
 

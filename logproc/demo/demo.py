@@ -24,9 +24,10 @@ from logproc.demo.setup import make_folder, open_pipeline, query_command, short
 from logproc.demo.stand_in_process import StandInFailedError, StandInProcess
 from logproc.flags import FLAGS
 from logproc.measure.measure import Measure
+from logproc.stores.archive import Question
 from logproc.stores.index import read_counters
 from logproc.stores.sqlite_archive import SqliteArchive
-from logproc.stores.store import Question, StoreUnavailableError
+from logproc.stores.store import StoreUnavailableError
 from logproc.web.server import ListenError
 
 LOOK_S: Final = 0.5

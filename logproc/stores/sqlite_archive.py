@@ -16,10 +16,11 @@ import numpy as np
 
 from logproc.ids import id_bytes
 from logproc.record import DAY_MS
+from logproc.stores.archive import By, Found, Group, Position, Question
 from logproc.stores.documents import flat_document
 from logproc.stores.sqlite import day_files
 from logproc.stores.sqlite_schema import APPLICATION_ID, REQUESTS, VERSION, text_of
-from logproc.stores.store import By, Found, Group, Position, Question, StoreUnavailableError
+from logproc.stores.store import StoreUnavailableError
 
 _STORED: Final = REQUESTS.stored
 _SHOWN: Final = ", ".join(text_of(field) for field in REQUESTS.fields)

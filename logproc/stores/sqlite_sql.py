@@ -11,10 +11,11 @@ from typing import Any, Final, cast
 import numpy as np
 
 from logproc.ids import id_text
+from logproc.stores.archive import Question
 from logproc.stores.sqlite import SERVERS_FILE
 from logproc.stores.sqlite_archive import SqliteArchive, address
 from logproc.stores.sqlite_schema import REQUESTS, SERVERS, Table
-from logproc.stores.store import Question, StoreUnavailableError
+from logproc.stores.store import StoreUnavailableError
 
 _ALLOWED: Final = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}

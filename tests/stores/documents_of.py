@@ -7,12 +7,12 @@ from typing import Any
 
 from logproc.record import DAY_MS
 from logproc.settings import Thresholds
+from logproc.stores.archive import Question
 from logproc.stores.document_reader import BlockDocuments, DocumentReader
 from logproc.stores.documents import Documents, time_text
 from logproc.stores.fields import REQUEST_FIELDS
 from logproc.stores.sqlite import SqliteStore
 from logproc.stores.sqlite_archive import SqliteArchive
-from logproc.stores.store import Question
 from logproc.tailing.block import Block
 from tests.lines import NOW_MS, block, raw, request
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from logproc.record import DAY_MS, make_line_id
 from logproc.stores import sqlite as sqlite_store
+from logproc.stores.archive import Question
 from logproc.stores.sqlite import day_files
 from logproc.stores.sqlite_archive import SqliteArchive, open_to_read
 from logproc.stores.sqlite_sql import open_sql
-from logproc.stores.store import Question, StoreUnavailableError, Written
+from logproc.stores.store import StoreUnavailableError, Written
 from tests.lines import NOW_MS, block, raw
 from tests.stores.documents_of import MIDNIGHT_MS, all_in, at, documents, flat, read, store_in
 
