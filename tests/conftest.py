@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.services import install_vllm
+from tests.services import install_elasticsearch, install_vllm
+from tests.services.elasticsearch import ElasticsearchServer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -34,3 +35,19 @@ def vllm_installed() -> None:
     if reason is not None:
         pytest.skip(reason)
     install_vllm.install_checkout(CHECKOUT)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server() -> Iterator[ElasticsearchServer]:
+    """A real Elasticsearch for all tests of this run: each uses index names of its own. Else the test is skipped."""
+    reason = install_elasticsearch.why_missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with ElasticsearchServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(elasticsearch_server: ElasticsearchServer) -> str:
+    """Its URL."""
+    return elasticsearch_server.url
