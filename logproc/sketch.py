@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 RELATIVE_ERROR: Final = 0.01
-_GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_LOG_GAMMA: Final = math.log(_GAMMA)
+GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_LOGGAMMA: Final = math.log(GAMMA)
 LEAST_MS: Final = 1e-3
 _FIRST: Final = math.ceil(math.log(LEAST_MS) / _LOG_GAMMA)
 BINS: Final = math.ceil(math.log(1e12) / _LOG_GAMMA) - _FIRST + 1
@@ -25,8 +25,19 @@ def empty_bins() -> Bins:
 
 def bins_of(values_ms: npt.NDArray[np.float64]) -> Bins:
     """How many of the values (ms, none NaN) fall into each bin; anything below 1 µs is in the first."""
+    return np.bincount(bins_at(values_ms), minlength=BINS)
+
+
+def bins_at(values_ms: npt.NDArray[np.float64]) -> Bins:
+    """The bin of each value (ms, none NaN); anything below 1 µs is in the first."""
     index = np.ceil(np.log(np.maximum(values_ms, LEAST_MS)) / _LOG_GAMMA).astype(np.int64) - _FIRST
-    return np.bincount(np.clip(index, 0, BINS - 1), minlength=BINS)
+    return np.clip(index, 0, BINS - 1)
+
+
+def bin_values(bins: Bins) -> npt.NDArray[np.float64]:
+    """The value (ms) that stands for each bin: nothing in it is farther away than the relative error."""
+    values: npt.NDArray[np.float64] = 2 * GAMMA ** (bins + _FIRST).astype(np.float64) / (GAMMA + 1)
+    return values
 
 
 def quantiles(bins: npt.NDArray[Any], at: tuple[float, ...]) -> list[float | None]:
@@ -36,4 +47,5 @@ def quantiles(bins: npt.NDArray[Any], at: tuple[float, ...]) -> list[float | Non
         return [None] * len(at)
     below = np.cumsum(bins)
     found = np.searchsorted(below, [max(1, math.ceil(rank * total)) for rank in at])
-    return [2 * _GAMMA ** (place + _FIRST) / (_GAMMA + 1) for place in found.tolist()]
+    values: list[float | None] = bin_values(found).tolist()
+    return values
