@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 RELATIVE_ERROR: Final = 0.01
 GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_LOGGAMMA: Final = math.log(GAMMA)
+_LOG_GAMMA: Final = math.log(GAMMA)
 LEAST_MS: Final = 1e-3
 _FIRST: Final = math.ceil(math.log(LEAST_MS) / _LOG_GAMMA)
 BINS: Final = math.ceil(math.log(1e12) / _LOG_GAMMA) - _FIRST + 1
@@ -31,7 +31,8 @@ def bins_of(values_ms: npt.NDArray[np.float64]) -> Bins:
 def bins_at(values_ms: npt.NDArray[np.float64]) -> Bins:
     """The bin of each value (ms, none NaN); anything below 1 µs is in the first."""
     index = np.ceil(np.log(np.maximum(values_ms, LEAST_MS)) / _LOG_GAMMA).astype(np.int64) - _FIRST
-    return np.clip(index, 0, BINS - 1)
+    places: Bins = np.clip(index, 0, BINS - 1)
+    return places
 
 
 def bin_values(bins: Bins) -> npt.NDArray[np.float64]:
