@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-FieldType = Literal["id", "date", "text", "keyword", "keywords", "long", "duration", "boolean", "json"]
+FieldType = Literal[
+    "id", "date", "text", "keyword", "keywords", "long", "double", "duration", "boolean", "json", "prose"
+]
 """`text` is a string that hardly repeats, `keyword` one that does; `keywords` is a list, kept as one string with
-commas; a `duration` is ns; `json` is an object kept as it came."""
+commas; a `duration` is ns; `json` is an object kept as it came; `prose` is sentences, found by their words."""
 
 SQLITE_TYPES: Final[dict[FieldType, str]] = {
     "id": "BLOB",
@@ -16,9 +18,11 @@ SQLITE_TYPES: Final[dict[FieldType, str]] = {
     "keyword": "",  # no affinity: an integer is the number of a text, a text is itself (see stores/sqlite_schema.py)
     "keywords": "",
     "long": "INTEGER",
+    "double": "REAL",
     "duration": "INTEGER",
     "boolean": "INTEGER",
     "json": "TEXT",
+    "prose": "TEXT",
 }
 
 ELASTICSEARCH_TYPES: Final[dict[FieldType, str]] = {
@@ -28,20 +32,27 @@ ELASTICSEARCH_TYPES: Final[dict[FieldType, str]] = {
     "keyword": "keyword",
     "keywords": "keyword",
     "long": "long",
+    "double": "double",
     "duration": "long",
     "boolean": "boolean",
     "json": "object",
+    "prose": "text",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `name` in the flat document, `column` in SQLite, `source` in the record ("" where it is made)."""
+    """One field: `name` in the flat document, `column` in SQLite, `source` in the record ("" where it is made).
+
+    `parts` are those members of a `json` field by which can be searched, each with its type in the mapping; a `json`
+    field without them is kept, not indexed.
+    """
 
     name: str
     column: str
     type: FieldType
     source: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
 
     @property
     def sqlite_type(self) -> str:
@@ -112,6 +123,16 @@ REQUEST_FIELDS: Final = (
 )
 """The document of one request."""
 
+_ENGINE_PARTS: Final = (("engine", "keyword"), ("running", "long"), ("waiting", "long"), ("kv_cache_usage", "double"))
+_GPU_PARTS: Final = (
+    ("gpu", "keyword"),
+    ("memory_used_bytes", "long"),
+    ("memory_total_bytes", "long"),
+    ("utilization", "double"),
+    ("temperature_c", "double"),
+    ("power_w", "double"),
+)
+
 SERVER_FIELDS: Final = (
     Field("event.id", "id", "id"),
     Field("@timestamp", "time_ms", "date"),
@@ -125,14 +146,42 @@ SERVER_FIELDS: Final = (
     _from_record("llm.in_flight", "in_flight", "long"),
     _from_record("llm.oldest_in_flight", "oldest_in_flight_ms", "duration"),
     _from_record("llm.lines_lost", "lines_lost", "long"),
-    Field("llm.engines", "engines", "json"),
-    Field("llm.gpus", "gpus", "json"),
+    Field("llm.engines", "engines", "json", parts=_ENGINE_PARTS),
+    Field("llm.gpus", "gpus", "json", parts=_GPU_PARTS),
     _from_record("event.reason", "reason", "keyword"),
     Field("log.file.path", "log_file_path", "keyword"),
     Field("log.offset", "log_offset", "long"),
     Field("llm.extra", "extra", "json"),
 )
 """The document of one server line (started, heartbeat, stopped)."""
+
+_SHARES: Final = tuple((part, "double") for part in ("queue", "prefill", "decode", "stall", "client"))
+
+ALERT_FIELDS: Final = (
+    Field("event.id", "id", "id"),
+    Field("@timestamp", "time", "date", "time"),
+    Field("event.kind", "event_kind", "keyword"),
+    Field("service.name", "service", "keyword"),
+    Field("llm.alert.id", "alert_id", "keyword", "id"),
+    Field("llm.alert.kind", "kind", "keyword", "kind"),
+    Field("llm.alert.severity", "severity", "keyword", "severity"),
+    Field("llm.alert.state", "state", "keyword", "state"),
+    Field("llm.alert.since", "since", "date", "since"),
+    Field("llm.alert.until", "until", "date", "until"),
+    Field("gen_ai.request.model", "model", "keyword", "model"),
+    Field("host.name", "host", "keyword", "host"),
+    Field("llm.alert.value", "value", "double", "value"),
+    Field("llm.alert.bound", "bound", "double", "bound"),
+    Field("llm.alert.n", "n", "long", "n"),
+    Field("llm.alert.cause", "cause", "keyword", "cause"),
+    Field("llm.alert.shares", "shares", "json", "shares", _SHARES),
+    Field("llm.alert.facts", "facts", "json", "facts"),
+    Field("llm.alert.examples", "examples", "keywords", "examples"),
+    Field("llm.alert.behind", "behind", "boolean", "behind"),
+    Field("message", "message", "prose"),
+    Field("llm.alert.message_zh", "message_zh", "prose"),
+)
+"""The document of one entry in the life of an alert (see `alert_documents.py`)."""
 
 EVENT_OUTCOMES: Final = {
     "ok": "success",
