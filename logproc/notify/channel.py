@@ -1,0 +1,277 @@
+"""What a channel is: a message goes in, a request comes out, and its answer becomes one of six outcomes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from logproc.alerts.alert import SEVERITIES, Alert, Severity
+
+Reason = Literal["new", "reminder", "escalation", "test"]
+
+
+class ExternalAlert(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An alert of somebody else, in the words of Alertmanager's webhook: the relay decodes into this."""
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    starts_at: str = ""
+    ends_at: str = ""
+    fingerprint: str = ""
+    generator_url: str = msgspec.field(name="generatorURL", default="")
+
+    @property
+    def severity(self) -> Severity:
+        """Its label, in our words; `warning` where it has none of them."""
+        told = self.labels.get("severity", "").lower()
+        if told in {"critical", "page", "error"}:
+            return "critical"
+        return "disaster" if told in {"disaster", "emergency"} else "warning"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be told at once: one alert, a group, or a digest of many. It can be kept as JSON (msgspec).
+
+    It says nothing of a channel: language, mentions and markup are the channel's, so that a fallback may tell the same.
+    """
+
+    id: str
+    """The same at every attempt and after every restart: channels that can drop a repeat do so by it."""
+    alerts: tuple[Alert, ...] = ()
+    external: tuple[ExternalAlert, ...] = ()
+    digest: bool = False
+    """Many at once: each is named in few words. Otherwise each is told in full, as far as it fits."""
+    reason: Reason = "new"
+    group: dict[str, str] = {}
+    """The labels that a group from Alertmanager has in common."""
+    link: str = ""
+    """Where to look further, if there is such a page."""
+
+    @property
+    def severity(self) -> Severity:
+        """The gravest of what fires; of everything, where nothing fires any more."""
+        told = [(each.severity, each.state != "resolved") for each in self.alerts]
+        told += [(each.severity, each.status == "firing") for each in self.external]
+        firing = [severity for severity, fires in told if fires] or [severity for severity, _ in told]
+        return max(firing, key=SEVERITIES.index, default="warning")
+
+    @property
+    def is_resolved(self) -> bool:
+        """Nothing in it fires any more."""
+        return all(each.state == "resolved" for each in self.alerts) and all(
+            each.status == "resolved" for each in self.external
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Delivered:
+    """The channel has truly taken it. `note`: what is worth knowing all the same."""
+
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Throttled:
+    """Too much: nothing may be sent on this channel for `after_s` seconds, then this may be sent again."""
+
+    after_s: float
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retryable:
+    """It may work later. `after_s`: the channel's own wish, in seconds; None where it has none."""
+
+    why: str
+    after_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dead:
+    """The channel takes nothing until somebody repairs it: a token, a signature, a group that is gone."""
+
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejected:
+    """The message will never be taken; the channel lives. `plain_may_pass`: the brief form may be."""
+
+    why: str
+    plain_may_pass: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TooLong:
+    """It is too long for the channel, though it kept the limits that we know."""
+
+    why: str
+
+
+Outcome = Delivered | Throttled | Retryable | Dead | Rejected | TooLong
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """A token bucket that keeps within what the channel allows: `burst` at once, then `per_s` a second.
+
+    Buckets belong to the robot behind the channel, not to the notifier: `key` is the same for the same robot.
+    `digest_size`: how many alerts one digest can name.
+    """
+
+    per_s: float
+    burst: int
+    key: str
+    digest_size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """One POST, ready to be sent. Its text form hides everything secret."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+    secrets: tuple[str, ...] = ()
+    """Whatever in it nobody may see: parts of the URL, keys, signatures made from them."""
+
+    def __repr__(self) -> str:
+        return f"Request(to={origin(self.url)!r}, {len(self.body)} bytes)"
+
+    def masked(self) -> str:
+        """The request as it would be sent, with `***` for every secret."""
+        head = [f"POST {self.url}", *(f"{name}: {value}" for name, value in self.headers.items())]
+        return mask("\n".join([*head, "", self.body.decode("utf-8", "replace")]), self.secrets)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Mail:
+    """One e-mail, ready to be sent."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    """RFC 5322."""
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Mail(to={len(self.recipients)} recipients, {len(self.content)} bytes)"
+
+    def masked(self) -> str:
+        """The mail as it would be sent, with `***` for every secret."""
+        head = f"MAIL FROM {self.sender}\nRCPT TO {', '.join(self.recipients)}\n\n"
+        return mask(head + self.content.decode("utf-8", "replace").replace("\r\n", "\n"), self.secrets)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a status, headers (names in lower case) and at most 64 KiB of body; or why nothing came back.
+
+    Of SMTP the status is the reply code, and the header `stage` says what it replied to.
+    """
+
+    status: int = 0
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    body: bytes = b""
+    problem: str = ""
+    """Not empty: there is no answer, or only the beginning of one."""
+
+
+class Channel(Protocol):
+    """One way to people. Everything but `send` is pure."""
+
+    @property
+    def name(self) -> str:
+        """The notifier's name in the settings."""
+
+    @property
+    def limits(self) -> Limits:
+        """How fast it may be used."""
+
+    @property
+    def refresh_s(self) -> float | None:
+        """Not None: it forgets what is not told again within this time (Alertmanager). What still fires must be sent
+        to it so often, besides every change; other channels are told again only as `alerts.repeat` says.
+        """
+
+    def render(self, message: Message, now: float, *, brief: bool = False) -> Request | Mail:
+        """The message in the channel's form, within its limits. `now`: wall clock, for signatures (seconds).
+
+        `brief`: the shortest form, without markup, links or examples.
+        """
+
+    def judge(self, answer: Answer) -> Outcome:
+        """What an answer means."""
+
+    def send(self, request: Request | Mail, timeout_s: float) -> Answer:
+        """Send it and read the answer, at most `timeout_s` seconds; never raises for what the other side does."""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What an attempt came to, and the last answer behind it, both without secrets."""
+
+    outcome: Outcome
+    answer: Answer
+
+
+TIMEOUT_S: Final = 10.0
+"""For one attempt: connect, send and read the whole answer."""
+
+
+def deliver(channel: Channel, message: Message, now: float, timeout_s: float = TIMEOUT_S) -> Attempt:
+    """Send a message once; in its brief form once more where the channel found it too long or unsafe.
+
+    The outcome is never `TooLong`: what is too long even then is `Rejected`.
+    """
+    attempt = _attempt(channel, message, now, timeout_s, brief=False)
+    outcome = attempt.outcome
+    if isinstance(outcome, TooLong) or (isinstance(outcome, Rejected) and outcome.plain_may_pass):
+        attempt = _attempt(channel, message, now, timeout_s, brief=True)
+    if isinstance(attempt.outcome, TooLong):
+        attempt = Attempt(Rejected(attempt.outcome.why), attempt.answer)
+    return attempt
+
+
+def _attempt(channel: Channel, message: Message, now: float, timeout_s: float, *, brief: bool) -> Attempt:
+    request = channel.render(message, now, brief=brief)
+    answer = channel.send(request, timeout_s)
+    outcome = channel.judge(answer)
+    if isinstance(outcome, Delivered):
+        outcome = Delivered(mask(outcome.note, request.secrets))
+    else:  # vendors and proxies repeat what they were sent
+        outcome = dataclasses.replace(outcome, why=mask(outcome.why, request.secrets))
+    body = mask(answer.body.decode("utf-8", "replace"), request.secrets).encode()
+    headers = {name: mask(value, request.secrets) for name, value in answer.headers.items()}
+    return Attempt(outcome, Answer(answer.status, headers, body, mask(answer.problem, request.secrets)))
+
+
+MASK: Final = "***"
+
+
+def mask(text: str, secrets: tuple[str, ...]) -> str:
+    """The text with `***` for every secret, also where it is quoted as in a URL."""
+    forms = {form for secret in secrets if secret for form in (secret, quote(secret), quote(secret, safe=""))}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, MASK)
+    return text
+
+
+def url_secrets(url: str) -> tuple[str, ...]:
+    """What of a URL is secret: everything past the host, whole and in its longer parts, and the user part."""
+    parts = urlsplit(url)
+    user = parts.netloc.rpartition("@")[0]
+    values = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    pieces = [piece for piece in (*parts.path.split("/"), *values, *user.split(":")) if len(piece) >= 8]
+    rest = url.partition(parts.netloc)[2].lstrip("/")
+    return tuple(dict.fromkeys(piece for piece in (rest, user, *pieces) if piece))
+
+
+def origin(url: str) -> str:
+    """The part of a URL that may be shown: scheme, host, port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
