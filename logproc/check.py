@@ -82,7 +82,11 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     files = [("http.token_file", settings.http.token_file)]
     files += [(f"http.{name}", getattr(settings.http, name)) for name in ("tls_cert", "tls_key")]
     for name, notifier in settings.notifiers.items():
-        files += [(f"notifiers.{name}.{key}", getattr(notifier, key)) for key in ("url_file", "secret_file")]
+        files += [
+            (f"notifiers.{name}.{key}", getattr(notifier, key))
+            for key in type(notifier).model_fields
+            if key.endswith("_file")
+        ]
     for key, path in files:
         if path is not None and not os.access(path, os.R_OK):
             yield Finding("error", key, f"{path} cannot be read")

@@ -6,18 +6,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from logproc.settings_notifiers import AnyNotifier
+from logproc.settings_section import Section
 
 Positive = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Severity = Literal["warning", "critical", "disaster"]
-
-
-class Section(BaseModel):
-    """A part of the settings: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Logs(Section):
@@ -236,16 +233,6 @@ class Alerts(Section):
     _seconds = field_validator("repeat_s", mode="before")(_duration_s)
 
 
-class Notifier(Section):
-    """One channel. Secrets come from the environment or from files, and are never printed."""
-
-    kind: Literal["dingtalk", "slack", "wecom", "feishu", "email", "alertmanager", "webhook"]
-    url: SecretStr | None = None
-    url_file: Path | None = None
-    secret: SecretStr | None = None
-    secret_file: Path | None = None
-
-
 class Price(Section):
     """Per million tokens."""
 
@@ -265,7 +252,7 @@ class Settings(Section):
     thresholds: Thresholds = Thresholds()
     targets: Targets = Targets()
     alerts: Alerts = Alerts()
-    notifiers: dict[str, Notifier] = Field(default_factory=dict)
+    notifiers: dict[str, Annotated[AnyNotifier, Field(discriminator="kind")]] = Field(default_factory=dict)
     prices: dict[str, Price] = Field(default_factory=dict)
 
     @field_validator("store", mode="before")
@@ -281,6 +268,9 @@ class Settings(Section):
                 if target not in self.notifiers:
                     known = ", ".join(sorted(self.notifiers)) or "none is defined"
                     raise ValueError(f"alerts.routes.{name}.{key} names the notifier {target!r}; known: {known}")
+        for name, notifier in self.notifiers.items():
+            if notifier.fallback is not None and notifier.fallback not in self.notifiers.keys() - {name}:
+                raise ValueError(f"notifiers.{name}.fallback names {notifier.fallback!r}, which is no other notifier")
         if not self.http.is_loopback and self.http.token_file is None:
             raise ValueError(
                 f"http.listen is {self.http.listen}, which others can reach: set http.token_file or listen on 127.0.0.1"

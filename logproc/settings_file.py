@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from logproc.settings import Settings
+from logproc.settings_notifiers import NOTIFIERS
 
 DIRECTORY: Final = Path("pipelines")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -20,8 +21,9 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _IN_OUR_WORDS: Final = {
     "model_type": "should be a section: its keys, indented, one a line",
     "dict_type": "should be a section: its keys, indented, one a line",
-    "union_tag_invalid": "`kind` should be 'sqlite' or 'elasticsearch'",  # of the one union that there is
 }
+
+_NOTIFIER_KINDS: Final = tuple(kind for model in NOTIFIERS for kind in get_args(model.model_fields["kind"].annotation))
 
 
 class SettingsError(Exception):
@@ -78,7 +80,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{path}:{_line(node, each['loc'])}: {_say(each)}"
+            f"{path}:{_line(node, _without_kinds(each['loc']))}: {_say(each)}"
             for each in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
@@ -122,8 +124,11 @@ def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
 
 def _say(error: Any) -> str:
     """One sentence for one error of pydantic; never with the value, which may be a secret."""
-    location = [str(part) for part in error["loc"] if part not in {"sqlite", "elasticsearch"}]
+    location = [str(part) for part in _without_kinds(error["loc"])]
     key = ".".join(location)
+    if error["type"].startswith("union_tag"):
+        expected = error.get("ctx", {}).get("expected_tags") or str(list(_NOTIFIER_KINDS)).strip("[]")
+        return f"`{key}`: `kind` should be {' or '.join(expected.rsplit(', ', 1))}"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], list(_keys_beside(location)), n=1, cutoff=0.5)
         return f"unknown key `{key}`" + (f": did you mean `{near[0]}`?" if near else "")
@@ -131,6 +136,14 @@ def _say(error: Any) -> str:
         return f"`{key}` is missing" + (': e.g. paths: ["logs/access*.jsonl"]' if key == "logs.paths" else "")
     message = _IN_OUR_WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return f"`{key}`: {message}" if key else message
+
+
+def _without_kinds(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The location as it stands in the file: pydantic adds the `kind` of a section that may be of several."""
+    kind_at = {"store": 1, "notifiers": 2}.get(str(location[0])) if location else None
+    if kind_at is None or len(location) <= kind_at:
+        return location
+    return (*location[:kind_at], *location[kind_at + 1 :])
 
 
 def _keys_beside(location: list[str]) -> Iterator[str]:
