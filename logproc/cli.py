@@ -316,11 +316,12 @@ def query(
     """Find requests: by time, outcome, flag, model, client, user, id or duration."""
     settings = _settings(pipeline)
     from logproc.query import run_query
+    from logproc.stores.archives import open_archive
 
     if as_json and as_csv:
         _fail("--json and --csv exclude each other", 2)
     code = run_query(
-        settings.state / "documents",
+        open_archive(settings),
         last=last,
         since=since,
         until=until,

@@ -7,11 +7,10 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Literal, TextIO, cast, get_args
 
 from logproc.flags import FLAGS
@@ -26,7 +25,7 @@ from logproc.query_output import (
     write_rows,
 )
 from logproc.record import OUTCOMES
-from logproc.stores.archive import Archive, By, Found, Question
+from logproc.stores.archive import Archive, By, Coverage, Found, Question
 from logproc.stores.documents import time_text
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.sqlite_sql import TooManyDaysError, open_sql
@@ -52,7 +51,7 @@ def now_ms() -> int:
 
 
 def run_query(
-    documents: Path,
+    archive: Archive,
     *,
     last: str | None = None,
     since: str | None = None,
@@ -74,7 +73,7 @@ def run_query(
     clock: Callable[[], int] = now_ms,
     wait: Callable[[float], bool] | None = None,
 ) -> int:
-    """Answer one question from the documents folder `documents`, and return the exit code: 0, 1 failed, 2 usage.
+    """Answer one question from what a store holds, and return the exit code: 0, 1 failed, 2 usage.
 
     `last` is a span such as `90s`, `1h`, `7d`; `since` and `until` are RFC 3339 times, dates, or spans before now;
     without any of them everything stored is searched. `slower_than` is a span, a plain number means seconds.
@@ -86,13 +85,9 @@ def run_query(
             ids=ids, slower_than=slower_than,
         )  # fmt: skip
         _check_together(question, by=by, limit=limit, follow=follow, sql=sql, until=until)
-        if not follow and not documents.is_dir():
-            err.write(
-                f"logproc: no documents in {documents} yet: `logproc run` writes them as soon as there are lines. "
-                "Is this the `state` that it uses?\n"
-            )
+        if not follow and archive.missing:
+            err.write(f"logproc: {archive.missing}\n")
             return 1
-        archive = SqliteArchive(documents)
         if sql is not None:
             _answer_sql(archive, question, sql, form, out)
         elif by is not None:
@@ -256,7 +251,8 @@ def _write(found: Iterable[Found], form: Form, out: TextIO) -> int:
 def _answer_groups(
     archive: Archive, question: Question, by: By, limit: int, form: Form, out: TextIO, err: TextIO
 ) -> None:
-    every = archive.summarize(question, by)
+    summary = archive.summarize(question, by)
+    every = summary.groups
     groups = every[:limit] if limit else every
     if form == "json":
         for group in groups:
@@ -267,11 +263,30 @@ def _answer_groups(
         show_groups(by, groups, out)
     if len(groups) < len(every):
         err.write(f"The largest {limit} of {len(every)} are shown; --limit 0 shows all.\n")
-    if not groups:
+    for note in _notes(summary.coverage):
+        err.write(f"{note}\n")
+    if not groups and not summary.coverage.left_out:
         _say_nothing_found(archive, question, err)
 
 
-def _answer_sql(archive: SqliteArchive, question: Question, sql: str, form: Form, out: TextIO) -> None:
+def _notes(coverage: Coverage) -> Iterator[str]:
+    """What a person has to know of an answer."""
+    if coverage.rolled_up:
+        since, until = map(time_text, coverage.rolled_up)
+        yield f"From {since} to {until} only minutes are kept: whole minutes were counted, percentiles are within 1 %."
+    elif not coverage.is_exact:
+        yield "Percentiles are within 1 %."
+    if coverage.left_out:
+        since, until = map(time_text, coverage.left_out)
+        yield (
+            f"From {since} to {until} only minutes are kept, by model and outcome. They cannot tell this: "
+            "nothing of that time is in the answer."
+        )
+
+
+def _answer_sql(archive: Archive, question: Question, sql: str, form: Form, out: TextIO) -> None:
+    if not isinstance(archive, SqliteArchive):
+        raise UsageError("--sql asks the files of `store.kind: sqlite`, and this pipeline stores elsewhere")
     try:
         with closing(open_sql(archive, question)) as connection:
             cursor = connection.execute(sql)

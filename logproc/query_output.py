@@ -15,7 +15,7 @@ from rich.text import Text
 
 from logproc.ids import id_text
 from logproc.stores.archive import Group
-from logproc.stores.fields import REQUEST_FIELDS
+from logproc.stores.fields import EVENT_OUTCOMES, REQUEST_FIELDS
 
 # Control characters, and those that turn the direction of writing or begin a new line.
 _HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -240,6 +240,11 @@ def group_document(by: str, group: Group) -> dict[str, Any]:
     }
 
 
+def _not_ok(group: Group) -> int:
+    """How many requests did not get what they asked for; a long answer that was cut at its limit did."""
+    return sum(count for outcome, count in group.outcomes.items() if EVENT_OUTCOMES.get(outcome) != "success")
+
+
 def show_groups(by: str, groups: Sequence[Group], out: TextIO) -> None:
     """Groups as a table for people."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -250,7 +255,7 @@ def show_groups(by: str, groups: Sequence[Group], out: TextIO) -> None:
         table.add_row(
             Text("(unknown)", style="dim") if group.key is None else _text(group.key),
             f"{group.requests:,}",
-            f"{group.requests - group.outcomes.get('ok', 0):,}",
+            f"{_not_ok(group):,}",
             f"{group.prompt_tokens:,}",
             f"{group.completion_tokens:,}",
             *(seconds(ns) for ns in (group.p50_ns, group.p95_ns, group.p99_ns)),
@@ -265,7 +270,7 @@ def write_groups_csv(by: str, groups: Sequence[Group], out: TextIO) -> None:
         [by, "requests", "not_ok", "prompt_tokens", "completion_tokens", "p50_ns", "p95_ns", "p99_ns"],
     )
     for group in groups:
-        counts = [group.requests, group.requests - group.outcomes.get("ok", 0)]
+        counts = [group.requests, _not_ok(group)]
         tokens = [group.prompt_tokens, group.completion_tokens]
         writer.writerow([_csv_cell(group.key), *counts, *tokens, group.p50_ns, group.p95_ns, group.p99_ns])
 

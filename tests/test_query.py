@@ -49,7 +49,7 @@ class Shelf:
     def ask(self, **question: Any) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         given = {"clock": lambda: NOW_MS, **question}
-        return run_query(self.folder, out=out, err=err, **given), out.getvalue(), err.getvalue()
+        return run_query(SqliteArchive(self.folder), out=out, err=err, **given), out.getvalue(), err.getvalue()
 
     def found(self, **question: Any) -> list[dict[str, Any]]:
         code, out, _ = self.ask(form="json", **question)
@@ -264,7 +264,7 @@ def test_a_narrow_terminal_still_says_who_and_where_the_time_went_and_what_it_le
     shelf = Shelf(tmp_path, at(NOW_MS, model="m" * 40, client="10.0.0.1", user_id="ann", **times))
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
-    assert run_query(shelf.folder, out=out, err=io.StringIO()) == 0
+    assert run_query(SqliteArchive(shelf.folder), out=out, err=io.StringIO()) == 0
     head, row, note = out.getvalue().splitlines()
     assert len(re.sub("\x1b.*?m", "", head)) <= 80
     assert "ann" in row
@@ -415,7 +415,7 @@ def test_nothing_found_says_what_was_searched_and_what_there_is(tmp_path: Path) 
     )
     (tmp_path / "empty").mkdir()
     out_text, err_text = io.StringIO(), io.StringIO()
-    assert run_query(tmp_path / "empty", out=out_text, err=err_text) == 0
+    assert run_query(SqliteArchive(tmp_path / "empty"), out=out_text, err=err_text) == 0
     assert "the store holds no request yet" in err_text.getvalue()
 
 
@@ -484,7 +484,9 @@ def test_a_pipe_that_is_closed_early_ends_it_quietly(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, *(at(NOW_MS - i, client=f"{i}" * 50) for i in range(2000)))
     program = (
         "import sys; from pathlib import Path; from logproc.query import run_query; "
-        "sys.exit(run_query(Path(sys.argv[1]), limit=0, form=sys.argv[2], out=sys.stdout, err=sys.stderr))"
+        "from logproc.stores.sqlite_archive import SqliteArchive; "
+        "archive = SqliteArchive(Path(sys.argv[1])); "
+        "sys.exit(run_query(archive, limit=0, form=sys.argv[2], out=sys.stdout, err=sys.stderr))"
     )
     for form in ("table", "json", "csv"):
         command = [sys.executable, "-c", program, str(shelf.folder), form]

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 By = Literal["model", "client", "user_id", "api_key_id", "outcome"]
 
+Percentiles = tuple[float, float, float] | None
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -55,11 +57,71 @@ class Group:
     p50_ns: int
     p95_ns: int
     p99_ns: int
-    """Durations of real requests: the least that so large a share of the requests did not exceed."""
+    """Percentiles of the duration: the least that so large a share of the requests did not exceed."""
+
+
+class Span(NamedTuple):
+    """A range of time, ms since 1970, without its end."""
+
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What an answer rests on."""
+
+    is_exact: bool = True
+    """Whether percentiles are those of real requests; else they are within 1 % of them."""
+    rolled_up: Span | None = None
+    """Of this time only minutes are kept: whole minutes that begin in the range were taken."""
+    left_out: Span | None = None
+    """Of this time only minutes are kept, and they cannot tell what was asked: nothing of it is in the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The groups, the largest first, and all of them together; `total` is None when nothing matches."""
+
+    groups: list[Group]
+    total: Group | None
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the requests of one step of time (and one model, where so asked) came to.
+
+    Percentiles (P50, P95, P99) and sums of times are ms; None where nothing is known.
+    """
+
+    time_ms: int
+    model: str | None
+    requests: int
+    outcomes: Mapping[str, int]
+    prompt_tokens: int
+    completion_tokens: int
+    duration_ms: Percentiles
+    ttft_ms: Percentiles
+    queue_ms: float
+    prefill_ms: float
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The steps in which there was a request, oldest first; percentiles are within 1 %."""
+
+    steps: list[Step]
+    coverage: Coverage
 
 
 class Archive(Protocol):
     """Where documents are found again. Any number of processes read, while one writes."""
+
+    @property
+    def missing(self) -> str | None:
+        """Why there is nothing to be asked yet, for a person; None when there is something."""
 
     def find(
         self, question: Question, *, limit: int | None = None, after: Position | None = None, oldest_first: bool = False
@@ -70,8 +132,17 @@ class Archive(Protocol):
             StoreUnavailableError: the store, or a part of it, cannot be read.
         """
 
-    def summarize(self, question: Question, by: By) -> list[Group]:
-        """The documents that match, grouped; the largest group first.
+    def summarize(self, question: Question, by: By | None) -> Summary:
+        """The documents that match, grouped.
+
+        Raises:
+            StoreUnavailableError: the store, or a part of it, cannot be read.
+        """
+
+    def series(self, question: Question, step_ms: int, *, by_model: bool = False) -> Series:
+        """The documents that match, by steps of time that begin at multiples of `step_ms`, which is whole minutes.
+
+        A minute counts where it begins in the question's range of time.
 
         Raises:
             StoreUnavailableError: the store, or a part of it, cannot be read.

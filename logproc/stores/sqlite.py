@@ -17,8 +17,18 @@ import numpy as np
 
 from logproc.ids import id_times
 from logproc.record import DAY_MS
+from logproc.stores import rollups
 from logproc.stores.documents import Documents
-from logproc.stores.sqlite_schema import APPLICATION_ID, NOTE_UNCOUNTED, REQUESTS, SERVERS, VERSION, Table
+from logproc.stores.sqlite_schema import (
+    APPLICATION_ID,
+    NOTE_CHANGE,
+    NOTE_UNCOUNTED,
+    REQUESTS,
+    SERVERS,
+    SPAN_MS,
+    VERSION,
+    Table,
+)
 from logproc.stores.store import StoreUnavailableError, Written
 
 MOST_OPEN_FILES: Final = 32
@@ -53,7 +63,8 @@ def day_files(folder: Path) -> list[tuple[int, Path]]:
 class SqliteStore:
     """Writes documents into `folder`. Whoever has one holds the lock of `index.db`: there is no other writer.
 
-    `keep_days` full days before today are kept, older ones are dropped whole; `now_ms` is the wall clock.
+    `keep_days` full days before today are kept, older ones are dropped whole, and only their minutes remain (see
+    `rollups.py`); `now_ms` is the wall clock.
     """
 
     name = "sqlite"
@@ -65,6 +76,7 @@ class SqliteStore:
         self._files: OrderedDict[Path, _File] = OrderedDict()
         self._unsettled: set[Path] = set()
         self._dropped_before: int | None = None
+        self._closed_before = 0
         self._round: int | None = None
         self.uncounted = 0
 
@@ -90,8 +102,7 @@ class SqliteStore:
         Raises:
             StoreUnavailableError: a file is broken, or the disk full.
         """
-        first_day = self._now_ms() // DAY_MS - self._keep_days
-        self._drop_before(first_day)
+        first_day = self._drop_before(self._now_ms() // DAY_MS - self._keep_days)
         given = expired = 0
         touched: list[_File] = []
         try:
@@ -183,14 +194,19 @@ class SqliteStore:
             self._forget(path)
             raise StoreUnavailableError(f"{path}: {error}. {_advice(path, error)}") from error
 
-    def _drop_before(self, first_day: int) -> None:
-        """Delete the days before `first_day`, once a day."""
+    def _drop_before(self, first_day: int) -> int:
+        """Roll up the days before `first_day`, and delete their files, once a day; the first day that is open."""
         if self._dropped_before == first_day:
-            return
+            return max(first_day, self._closed_before)
+        if self._folder.is_dir():
+            with self._blamed_on(self._folder / rollups.ROLLUPS_FILE):
+                self._closed_before = rollups.closed_before(self._folder)
         for day, path in day_files(self._folder):
-            if day < first_day:
+            if day < max(first_day, self._closed_before):
                 with self._blamed_on(path):
                     self._forget(path)
+                    rollups.close_day(self._folder, day, path)
+                    self._closed_before = max(self._closed_before, day + 1)
                     # The file itself goes last: a stop in between leaves no log of changes without its file.
                     for each in (Path(f"{path}-wal"), Path(f"{path}-shm"), path):
                         each.unlink(missing_ok=True)
@@ -199,6 +215,7 @@ class SqliteStore:
             with self._blamed_on(servers):
                 self._file(servers, SERVERS).drop_before(first_day * DAY_MS)
         self._dropped_before = first_day
+        return max(first_day, self._closed_before)
 
 
 def _advice(path: Path, error: Exception) -> str:
@@ -246,11 +263,13 @@ class _File:
         (skew,) = run("SELECT max(ms) FROM skew").fetchone()
         self._skew_ms: int = skew or 0
         self._added = 0
+        self._spans: set[int] = set()
 
     def begin(self) -> None:
         """Begin a transaction."""
         self._connection.execute("BEGIN IMMEDIATE")
         self._added = 0
+        self._spans.clear()
 
     def insert(self, documents: Documents) -> None:
         """Add what is not there yet."""
@@ -264,7 +283,10 @@ class _File:
         self._note_skew(documents)
         before = self._connection.total_changes
         self._connection.executemany(self._table.insert(names), zip(*columns, strict=True))
-        self._added += self._connection.total_changes - before
+        added = self._connection.total_changes - before
+        if added:
+            self._spans.update(np.unique(documents.times_ms // SPAN_MS).tolist())
+        self._added += added
 
     def _note_skew(self, documents: Documents) -> None:
         """Remember the farthest that an id's time lies from its document's: a range of time is a range of ids."""
@@ -275,7 +297,8 @@ class _File:
             self._skew_ms = skew
 
     def commit(self, round_number: int | None) -> int:
-        """End the transaction, and note with it what was added in this round; how many documents that was."""
+        """End the transaction, and note with it what was added, when, and in which round; how many documents it was."""
+        self._connection.executemany(NOTE_CHANGE, [(span,) for span in self._spans])
         if self._added and round_number is not None:
             self._connection.execute(NOTE_UNCOUNTED, (round_number, self._added))
         self._connection.execute("COMMIT")

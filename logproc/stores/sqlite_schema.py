@@ -9,7 +9,10 @@ from typing import Final
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
 
 APPLICATION_ID: Final = 0x6C6F6764  # "logd"
-VERSION: Final = 2
+VERSION: Final = 3
+
+SPAN_MS: Final = 300_000
+"""Time is cut into spans of this length, to know where documents were added since somebody counted them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Table:
             CREATE TABLE IF NOT EXISTS uncounted (
                 one INTEGER PRIMARY KEY CHECK (one = 1), round INTEGER NOT NULL, stored INTEGER NOT NULL
             ) STRICT;
+            CREATE TABLE IF NOT EXISTS changes (span INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT;
             CREATE TABLE IF NOT EXISTS {self.stored} ({columns}) WITHOUT ROWID;
             CREATE VIEW IF NOT EXISTS {self.name} AS SELECT {shown} FROM {self.stored};
         """  # noqa: S608 - names of our own
@@ -49,6 +53,11 @@ NOTE_UNCOUNTED: Final = """
         stored = excluded.stored + iif(round = excluded.round, stored, 0), round = excluded.round
 """
 """The statement that adds to the documents stored in a round; an earlier round is forgotten, for it was counted."""
+
+NOTE_CHANGE: Final = """
+    INSERT INTO changes (span, version) VALUES (?, 1) ON CONFLICT (span) DO UPDATE SET version = version + 1
+"""
+"""The statement that notes that documents were added to a span of time."""
 
 
 def _declaration(field: Field) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from logproc.ids import id_text
 from logproc.stores.archive import Question
 from logproc.stores.sqlite import SERVERS_FILE
-from logproc.stores.sqlite_archive import SqliteArchive, address
+from logproc.stores.sqlite_archive import SqliteArchive
+from logproc.stores.sqlite_reading import address
 from logproc.stores.sqlite_schema import REQUESTS, SERVERS, Table
 from logproc.stores.store import StoreUnavailableError
 

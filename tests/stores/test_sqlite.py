@@ -17,7 +17,8 @@ from logproc.record import DAY_MS, make_line_id
 from logproc.stores import sqlite as sqlite_store
 from logproc.stores.archive import Question
 from logproc.stores.sqlite import day_files
-from logproc.stores.sqlite_archive import SqliteArchive, open_to_read
+from logproc.stores.sqlite_archive import SqliteArchive
+from logproc.stores.sqlite_reading import open_to_read
 from logproc.stores.sqlite_sql import open_sql
 from logproc.stores.store import StoreUnavailableError, Written
 from tests.lines import NOW_MS, block, raw
@@ -150,7 +151,7 @@ def test_texts_beyond_the_bound_stand_in_the_rows_and_are_found_all_the_same(
     for i in (0, 19):
         assert [each.document["source.address"] for each in archive.find(Question(clients=(f"{i}",)))] == [f"{i}"]
     assert len(list(archive.find(Question(flags=("slow",))))) == 20
-    assert {group.key for group in archive.summarize(Question(), "client")} == {f"{i}" for i in range(20)}
+    assert {group.key for group in archive.summarize(Question(), "client").groups} == {f"{i}" for i in range(20)}
 
 
 def test_a_file_that_is_no_database_stops_the_store_and_is_never_touched(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_many_read_while_one_writes(tmp_path: Path) -> None:
         archive, before = SqliteArchive(tmp_path), 0
         try:
             while not stop.is_set() or not looks:
-                count = sum(group.requests for group in archive.summarize(Question(), "outcome"))
+                count = sum(group.requests for group in archive.summarize(Question(), "outcome").groups)
                 assert count >= before
                 before = count
                 looks.append(count)

@@ -1,0 +1,15 @@
+"""The archive of the store that the settings name."""
+
+from __future__ import annotations
+
+from logproc.settings import Settings, SqliteStore
+from logproc.stores.archive import Archive
+
+
+def open_archive(settings: Settings, longest_s: float | None = None) -> Archive:
+    """Where documents are found again; a question may take `longest_s`. Nothing is connected to yet."""
+    if isinstance(settings.store, SqliteStore):
+        from logproc.stores.sqlite_archive import SqliteArchive
+
+        return SqliteArchive(settings.state / "documents", longest_s)
+    raise NotImplementedError

@@ -1,0 +1,138 @@
+"""Sums, counts and distributions of the documents in one file, added up by SQLite itself.
+
+SQLite walks the rows and hands over one row a group, with the durations of the group as one text. Row by row Python
+would take twice as long, and in a process that also counts lines it would wait for its turn at every row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from logproc.record import DAY_MS
+from logproc.stores.archive import By, Question
+from logproc.stores.rollup import (
+    COUNTS,
+    MINUTE_MS,
+    SKETCHES,
+    TIMES,
+    Ints,
+    Rollup,
+    RollupKind,
+    Sketch,
+    joined_sketches,
+    sketch_of,
+)
+from logproc.stores.sqlite_condition import condition, skew_ms
+from logproc.stores.sqlite_schema import REQUESTS
+
+PIECE_MS: Final = 3_600_000
+"""So much of a day is asked for at once: groups stay small enough to be sorted in memory."""
+
+_NS_PER_MS: Final = 1e6
+_LOW_BITS: Final = 20  # sums of tokens are made of two halves: no sum of 64 bits can run over
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the requests of one group came to; `durations_ns` are all of them, in parts."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    durations_ns: list[Ints] = field(default_factory=list)
+
+
+def add_up(
+    connection: sqlite3.Connection, day: int, question: Question, by: By | None, groups: defaultdict[str | None, Tally]
+) -> None:
+    """Add the documents of one day's file that match to the groups; without `by` there is one group, None."""
+    halves = ", ".join(
+        f"total({column} >> {_LOW_BITS}), total({column} & {(1 << _LOW_BITS) - 1})"
+        for column in ("prompt_tokens", "completion_tokens")
+    )
+    columns = f"{by or 'NULL'}, outcome, {halves}, count(*), group_concat(duration_ns)"
+    with _snapshot(connection) as texts:
+        for row in _grouped(connection, pieces(connection, day, question, PIECE_MS), columns, "1, 2"):
+            value, outcome, prompt_high, prompt_low, high, low, count, durations = row
+            group = groups[_text(texts, value)]
+            group.outcomes[_text(texts, outcome)] += count
+            group.prompt_tokens += (int(prompt_high) << _LOW_BITS) + int(prompt_low)
+            group.completion_tokens += (int(high) << _LOW_BITS) + int(low)
+            group.durations_ns.append(_numbers(durations))
+
+
+def rollup(connection: sqlite3.Connection, day: int, question: Question) -> Rollup:
+    """The documents of one day's file that match, by minute and kind."""
+    counts = ", ".join(f"total({name})" for name in COUNTS[1:])
+    times = ", ".join(f"total({name.removesuffix('_ms')}_ns)" for name in TIMES)
+    sketches = ", ".join(f"group_concat({name.removesuffix('_ms')}_ns)" for name in SKETCHES)
+    columns = f"time_ms / {MINUTE_MS}, model, operation, outcome, {sketches}, count(*), {counts}, {times}"
+    kinds: dict[RollupKind, int] = {}
+    keys: list[tuple[int, int]] = []
+    numbers: list[tuple[float, ...]] = []
+    made: list[list[Sketch]] = [[] for _ in SKETCHES]
+    with _snapshot(connection) as texts:
+        for row in _grouped(connection, pieces(connection, day, question, PIECE_MS), columns, "1, 2, 3, 4"):
+            kind = RollupKind(*(_text(texts, value) for value in row[1:4]))
+            for parts, values in zip(made, row[4:], strict=False):
+                if values:
+                    parts.append(sketch_of(len(keys), _numbers(values) / _NS_PER_MS))
+            keys.append((row[0], kinds.setdefault(kind, len(kinds))))
+            numbers.append(row[4 + len(SKETCHES) :])
+    key = np.array(keys, np.int64).reshape(-1, 2)
+    number = np.array(numbers, np.float64).reshape(-1, len(COUNTS) + len(TIMES))
+    return Rollup(
+        tuple(kinds),
+        key[:, 0],
+        key[:, 1],
+        number[:, : len(COUNTS)].astype(np.int64),
+        number[:, len(COUNTS) :] / _NS_PER_MS,
+        tuple(map(joined_sketches, made)),
+    )
+
+
+def pieces(connection: sqlite3.Connection, day: int, question: Question, length_ms: int) -> Iterator[Question]:
+    """The question for each piece of its range of time on that day; whole where ids tell the time too badly."""
+    since = max(day * DAY_MS, question.since_ms or 0)
+    until = min((day + 1) * DAY_MS, question.until_ms if question.until_ms is not None else (day + 1) * DAY_MS)
+    if skew_ms(connection) > MINUTE_MS:
+        length_ms = DAY_MS
+    while since < until:
+        end = min(since // length_ms * length_ms + length_ms, until)
+        yield replace(question, since_ms=since, until_ms=end)
+        since = end
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[dict[int, str]]:
+    """Everything inside sees the same documents; gives the texts of the file by their numbers."""
+    connection.execute("BEGIN")
+    try:
+        yield dict(connection.execute("SELECT number, text FROM texts").fetchall())
+    finally:
+        connection.execute("COMMIT")
+
+
+def _grouped(
+    connection: sqlite3.Connection, questions: Iterator[Question], columns: str, groups: str
+) -> Iterator[tuple[Any, ...]]:
+    for question in questions:
+        where, parameters = condition(connection, question)
+        query = f"SELECT {columns} FROM {REQUESTS.stored} WHERE {where} GROUP BY {groups}"  # noqa: S608 - own names
+        yield from connection.execute(query, parameters)
+
+
+def _text(texts: dict[int, str], value: Any) -> Any:
+    return texts[value] if isinstance(value, int) else value
+
+
+def _numbers(text: str) -> Ints:
+    """`1,22,333` → the numbers."""
+    return np.fromstring(text, np.int64, sep=",")

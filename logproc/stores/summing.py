@@ -1,0 +1,120 @@
+"""Groups and steps of time, made of the durations of real requests, of rolled up minutes, or of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+
+import numpy as np
+
+from logproc.sketch import BINS, bin_values, bins_of
+from logproc.stores.archive import By, Coverage, Group, Percentiles, Step, Summary
+from logproc.stores.rollup import COUNTS, MINUTE_MS, TIMES, Ints, Rollup, quantiles_by
+from logproc.stores.sqlite_tally import Tally
+
+PERCENTS: Final = (50, 95, 99)
+_RANKS: Final = (0.50, 0.95, 0.99)
+_NS_PER_MS: Final = 1e6
+_REQUESTS, _PROMPT, _COMPLETION = (COUNTS.index(name) for name in ("requests", "prompt_tokens", "completion_tokens"))
+_SHARES: Final = [TIMES.index(name) for name in ("queue_ms", "prefill_ms", "decode_ms")]
+
+
+def summary(tallies: Mapping[str | None, Tally], minutes: Rollup, by: By | None, coverage: Coverage) -> Summary:
+    """The groups of the tallies and of the minutes, put together by their key.
+
+    `minutes` can be grouped by model, by outcome, or not at all; it is empty for anything else.
+    """
+    keys = [_key(kind.model, kind.outcome, by) for kind in minutes.kinds]
+    rows = np.array([keys.index(key) for key in keys], np.int64)[minutes.kind] if len(minutes) else minutes.kind
+    held = {keys[place]: minutes.rows(rows == place) for place in np.unique(rows).tolist()}
+    nothing, none = Tally(), minutes.rows(np.zeros(len(minutes), np.bool_))
+    groups = [_group(key, [tallies.get(key, nothing)], held.get(key, none)) for key in {*tallies, *held}]
+    groups.sort(key=lambda group: (-group.requests, group.key is None, group.key or ""))
+    total = _group(None, list(tallies.values()), minutes) if groups else None
+    return Summary(groups, total, coverage)
+
+
+def _key(model: str | None, outcome: str, by: By | None) -> str | None:
+    return None if by is None else outcome if by == "outcome" else model
+
+
+def _group(key: str | None, tallies: Sequence[Tally], minutes: Rollup) -> Group:
+    outcomes: Counter[str] = Counter()
+    for tally in tallies:
+        outcomes += tally.outcomes
+    for place in np.unique(minutes.kind).tolist():
+        requests = int(minutes.counts[minutes.kind == place, _REQUESTS].sum())
+        outcomes[minutes.kinds[place].outcome] += requests
+    p50, p95, p99 = _percentiles_ns([part for tally in tallies for part in tally.durations_ns], minutes)
+    return Group(
+        key,
+        outcomes.total(),
+        outcomes,
+        sum(tally.prompt_tokens for tally in tallies) + int(minutes.counts[:, _PROMPT].sum()),
+        sum(tally.completion_tokens for tally in tallies) + int(minutes.counts[:, _COMPLETION].sum()),
+        p50,
+        p95,
+        p99,
+    )
+
+
+def _percentiles_ns(parts: Sequence[Ints], minutes: Rollup) -> tuple[int, int, int]:
+    """Each the least value that so many percent of the values do not exceed; within 1 % where minutes are among them.
+
+    Of whole parts only: a rank is `ceil(percent * count / 100)`, in whole numbers.
+    """
+    values = np.concatenate([np.empty(0, np.int64), *parts])
+    if not len(minutes):
+        places = [-(-len(values) * percent // 100) - 1 for percent in PERCENTS]
+        values.partition(places)
+        return cast(tuple[int, int, int], tuple(values[places].tolist()))
+    sketch = minutes.sketches[0]
+    bins = bins_of(values / _NS_PER_MS) + np.bincount(sketch.bins, weights=sketch.counts, minlength=BINS).astype(
+        np.int64
+    )
+    below = np.cumsum(bins)
+    ranks = [-(-int(below[-1]) * percent // 100) for percent in PERCENTS]
+    found = bin_values(np.searchsorted(below, ranks))
+    return cast(tuple[int, int, int], tuple(round(each * _NS_PER_MS) for each in found.tolist()))
+
+
+def steps(minutes: Rollup, step_ms: int, *, by_model: bool) -> list[Step]:
+    """The minutes put together to steps of `step_ms` (whole minutes), oldest first, one a model where so asked."""
+    if not len(minutes):
+        return []
+    models = sorted({kind.model for kind in minutes.kinds}, key=lambda name: (name is None, name or ""))
+    model_of = np.array([models.index(kind.model) if by_model else 0 for kind in minutes.kinds], np.int64)
+    time_of = minutes.minute * MINUTE_MS // step_ms
+    keys, group = np.unique(time_of * len(models) + model_of[minutes.kind], return_inverse=True)
+    counts = np.zeros((len(keys), len(COUNTS)), np.int64)
+    np.add.at(counts, group, minutes.counts)
+    times = np.zeros((len(keys), len(TIMES)))
+    np.add.at(times, group, minutes.times)
+    outcomes: list[Counter[str]] = [Counter() for _ in keys]
+    pairs, places = np.unique(group * len(minutes.kinds) + minutes.kind, return_inverse=True)
+    requests = np.bincount(places, weights=minutes.counts[:, _REQUESTS]).astype(np.int64)
+    for pair, count in zip(pairs.tolist(), requests.tolist(), strict=True):
+        outcomes[pair // len(minutes.kinds)][minutes.kinds[pair % len(minutes.kinds)].outcome] += count
+    duration, ttft = (quantiles_by(sketch, group, len(keys), _RANKS) for sketch in minutes.sketches)
+    return [
+        Step(
+            key // len(models) * step_ms,
+            models[key % len(models)] if by_model else None,
+            count[_REQUESTS],
+            outcome,
+            count[_PROMPT],
+            count[_COMPLETION],
+            _known(durations),
+            _known(ttfts),
+            *(round(time[place], 3) for place in _SHARES),
+        )
+        for key, count, time, outcome, durations, ttfts in zip(
+            keys.tolist(), counts.tolist(), times.tolist(), outcomes, duration, ttft, strict=True
+        )
+    ]
+
+
+def _known(percentiles: Sequence[float | None]) -> Percentiles:
+    p50, p95, p99 = percentiles
+    return None if p50 is None or p95 is None or p99 is None else (round(p50, 3), round(p95, 3), round(p99, 3))
