@@ -1,0 +1,204 @@
+"""From what waits to messages and back: which one a channel gets next, and what its answer means for the queue.
+
+A message whose fate is not known, because the process was killed or no answer came, is sent again as it was, with the
+same id. Everything else that was not taken waits again, and goes together with what came meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from logproc.alerts.alert import Alert
+from logproc.notify import pace, queue, subjects
+from logproc.notify.channel import Dead, Delivered, Outcome, Rejected, Retryable, Throttled, TooLong
+from logproc.notify.deliveries import Deliveries
+from logproc.notify.plan import is_silenced, next_channel
+from logproc.notify.queue import DELIVERIES, NOTIFICATIONS, Delivery, Health
+
+RESULTS: Final[dict[type[Outcome], str]] = {
+    Delivered: "delivered",
+    Throttled: "throttled",
+    Retryable: "retryable",
+    Dead: "dead",
+    Rejected: "rejected",
+    TooLong: "too_long",
+}
+"""Of one attempt to send a message."""
+
+MESSAGES_PER_S: Final = 0.25
+MESSAGES_AT_ONCE: Final = 4
+"""What people can bear: at most so many messages a channel, whatever it would take. At most 20 in any minute."""
+
+_decode: Final = msgspec.json.Decoder(Alert).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message that a worker is to send now; nobody else will."""
+
+    message: str
+    """Its id."""
+    channel: str
+    deliveries: tuple[Delivery, ...]
+
+
+class Sending:
+    """Hands out messages, one at a time for each channel, and settles them. From any thread.
+
+    Raises:
+        sqlite3.Error: from every method, when `notify.db` cannot be read or written; nothing was changed then.
+    """
+
+    def __init__(self, deliveries: Deliveries, chance: random.Random | None = None) -> None:
+        self._deliveries = deliveries
+        self._outlets = deliveries.outlets
+        self._fallbacks = {name: each.fallback for name, each in self._outlets.items() if each.fallback is not None}
+        self._most = {name: each.limits.digest_size for name, each in self._outlets.items()}
+        self._chance = chance or random.Random()
+
+    def claim(self, channel: str, now_ms: int) -> Claim | float:
+        """The next message for a channel, or how many seconds there is nothing to do (infinite: until called)."""
+        with self._deliveries.reading() as connection:
+            if not queue.opened(connection, channel, 1):
+                return float("inf")
+            health = queue.health(connection, channel)
+            if health.is_paused(now_ms):
+                if health.is_out(now_ms) and self._can_hand_over(connection, channel, now_ms):
+                    with self._deliveries.writing() as writing:
+                        self._hand_over(writing, channel, now_ms)
+                    return 0.0
+                return health.until_ms(now_ms) / 1000 - now_ms / 1000
+            return self._claim(channel, now_ms)
+
+    def _claim(self, channel: str, now_ms: int) -> Claim | float:
+        limits = self._outlets[channel].limits
+        per_s, burst = min(limits.per_s, MESSAGES_PER_S), min(limits.burst, MESSAGES_AT_ONCE)
+        with self._deliveries.writing(tell=False) as connection:
+            bucket = queue.bucket(connection, limits.key, burst, now_ms).filled(per_s, burst, now_ms)
+            wait_s = bucket.wait_s(per_s)
+            if wait_s > 0:
+                return wait_s
+            opened = queue.opened(connection, channel)
+            chosen = [delivery for delivery in opened if delivery.message is not None]
+            if not chosen:
+                waiting = self._unsilenced(connection, opened, now_ms)
+                chosen = pace.next_message(waiting, tokens=bucket.tokens, most=self._most[channel])
+            if not chosen:
+                return float("inf")
+            message = chosen[0].message or queue.message_id(chosen)
+            queue.mark(connection, chosen, "sending", now_ms, message)
+            queue.save_bucket(connection, limits.key, bucket.taken())
+            return Claim(message, channel, tuple(chosen))
+
+    def _unsilenced(
+        self, connection: sqlite3.Connection, waiting: Sequence[Delivery], now_ms: int
+    ) -> Sequence[Delivery]:
+        """Without what was silenced since it was planned, and without the ends of which nobody heard the beginning."""
+        silences = subjects.silences(connection, now_ms)
+        if not silences:
+            return waiting
+        muted = set()
+        for delivery in waiting:
+            if not delivery.is_group and delivery.is_firing:
+                alert = _decode(delivery.entry)
+                if is_silenced(alert.kind, alert.model, silences, now_ms):
+                    muted.add(delivery.subject)
+        kept_back = [
+            each
+            for each in waiting
+            if each.subject in muted and (each.is_firing or not queue.has_heard(connection, each.subject, each.channel))
+        ]
+        queue.mark(connection, kept_back, "silenced", now_ms)
+        for each in kept_back:
+            queue.count(connection, DELIVERIES, each.channel, "silenced")
+        gone = {each.id for each in kept_back}
+        return [each for each in waiting if each.id not in gone]
+
+    def settle(self, claim: Claim, outcome: Outcome, now_ms: int, *, in_doubt: bool = False) -> None:
+        """What became of a message. `in_doubt`: there was no answer, so the channel may have taken it all the same."""
+        with self._deliveries.writing() as connection:
+            channel, deliveries = claim.channel, claim.deliveries
+            queue.count(connection, NOTIFICATIONS, channel, RESULTS[type(outcome)])
+            before = queue.health(connection, channel)
+            subjects_told = len({delivery.subject for delivery in deliveries})
+            match outcome:
+                case Delivered():
+                    queue.mark(connection, deliveries, "delivered", now_ms, claim.message)
+                    queue.count(connection, DELIVERIES, channel, "delivered", len(deliveries))
+                    queue.save_health(connection, channel, Health(last_success_ms=now_ms))
+                    self._most[channel] = min(self._outlets[channel].limits.digest_size, 2 * self._most[channel])
+                case Throttled(after_s, why):
+                    queue.mark(connection, deliveries, "waiting", now_ms)
+                    queue.save_health(connection, channel, before.failed(now_ms, after_s, why))
+                case Retryable(why, after_s):
+                    queue.mark(
+                        connection,
+                        deliveries,
+                        *(("sending", now_ms, claim.message) if in_doubt else ("waiting", now_ms)),
+                    )
+                    wait_s = max(after_s or 0.0, pace.retry_s(before.failures + 1, self._chance))
+                    queue.save_health(connection, channel, before.failed(now_ms, wait_s, why))
+                case Dead(why):
+                    queue.mark(connection, deliveries, "waiting", now_ms)
+                    queue.save_health(connection, channel, before.failed(now_ms, pace.DEAD_S, why, is_dead=True))
+                    self._hand_over(connection, channel, now_ms)
+                case Rejected(why) | TooLong(why):
+                    queue.save_health(
+                        connection, channel, replace(Health(problem=why), last_success_ms=before.last_success_ms)
+                    )
+                    if subjects_told > 1:  # which of them it is shows when they come in smaller messages
+                        self._most[channel] = subjects_told // 2
+                        queue.mark(connection, deliveries, "waiting", now_ms)
+                    else:
+                        self._refused(connection, channel, deliveries, now_ms)
+
+    def _refused(
+        self, connection: sqlite3.Connection, channel: str, deliveries: Iterable[Delivery], now_ms: int
+    ) -> None:
+        """The channel will never take these: another one may."""
+        for delivery in deliveries:
+            target = self._target(connection, delivery, now_ms, back=False)
+            if not self._pass_on(connection, delivery, target, now_ms):
+                queue.mark(connection, [delivery], "rejected", now_ms)
+                queue.count(connection, DELIVERIES, channel, "rejected")
+
+    def _can_hand_over(self, connection: sqlite3.Connection, channel: str, now_ms: int) -> bool:
+        return any(
+            self._target(connection, delivery, now_ms) is not None for delivery in queue.opened(connection, channel)
+        )
+
+    def _hand_over(self, connection: sqlite3.Connection, channel: str, now_ms: int) -> None:
+        """What waits for a channel that is out goes to others, where there are any that are not."""
+        for delivery in queue.opened(connection, channel):
+            self._pass_on(connection, delivery, self._target(connection, delivery, now_ms), now_ms)
+
+    def _target(
+        self, connection: sqlite3.Connection, delivery: Delivery, now_ms: int, *, back: bool = True
+    ) -> str | None:
+        return next_channel(
+            delivery.channel,
+            delivery.tried if back else (),
+            self._fallbacks,
+            lambda name: name not in self._outlets or queue.health(connection, name).is_out(now_ms),
+        )
+
+    def _pass_on(self, connection: sqlite3.Connection, delivery: Delivery, target: str | None, now_ms: int) -> bool:
+        if target is None:
+            return False
+        passed_on = replace(
+            delivery,
+            id=queue.delivery_id(delivery.entry_id, target, delivery.occasion),
+            channel=target,
+            tried=tuple(dict.fromkeys((*delivery.tried, delivery.channel))),
+            message=None,
+        )
+        queue.mark(connection, [delivery], "passed_on", now_ms)
+        queue.add(connection, passed_on)
+        queue.count(connection, DELIVERIES, delivery.channel, "passed_on")
+        return True
