@@ -198,6 +198,7 @@ class Thresholds(Section):
     stall_s: Levels = Levels(warning=2.0)
     slow_for_size: SlowForSize | None = SlowForSize()
     error_ratio: Levels = Levels(warning=0.05, critical=0.10)
+    error_budget: Ratio | None = 0.01
     empty_ratio: Levels = Levels(warning=0.01)
     kv_cache_ratio: Levels = Levels(warning=0.95)
     gpu_memory_ratio: Levels = Levels()
@@ -214,7 +215,7 @@ class Thresholds(Section):
     def _numbers(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        plain = {"slow_for_size", "models"}
+        plain = {"slow_for_size", "error_budget", "models"}
         return {key: value if key in plain or key not in cls.model_fields else _as_levels(value)
                 for key, value in values.items()}  # fmt: skip
 
