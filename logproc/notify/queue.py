@@ -70,15 +70,16 @@ class Delivery:
 
 def delivery_id(entry_id: str, channel: str, occasion: str) -> str:
     """The id of a delivery, 16 hex digits."""
-    return _digest(entry_id, channel, occasion)
+    return digest(entry_id, channel, occasion)
 
 
 def message_id(deliveries: Iterable[Delivery]) -> str:
     """The id of a message, 16 hex digits: the same whenever it tells the same."""
-    return _digest(*sorted(delivery.id for delivery in deliveries))
+    return digest(*sorted(delivery.id for delivery in deliveries))
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """16 hex digits that stand for these texts."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -149,6 +150,14 @@ def has_heard(connection: sqlite3.Connection, subject: str, channel: str) -> boo
         (subject, channel),
     )
     return row.fetchone() is not None
+
+
+def was_silenced(connection: sqlite3.Connection, subject: str, channel: str) -> bool:
+    """Whether what a channel was last to be told of this subject was kept back."""
+    row = connection.execute(
+        "SELECT state FROM deliveries WHERE subject = ? AND channel = ? ORDER BY seq DESC LIMIT 1", (subject, channel)
+    ).fetchone()
+    return row is not None and row[0] == "silenced"
 
 
 # --- how a channel is ------------------------------------------------------------------------------------------------
