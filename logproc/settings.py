@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from logproc.settings_login import Kibana, Login
 from logproc.settings_notifiers import AnyNotifier
 from logproc.settings_section import Section
 
@@ -82,7 +83,7 @@ class SqliteStore(Section):
     keep_days: int = Field(30, ge=1)
 
 
-class ElasticsearchStore(Section):
+class ElasticsearchStore(Login):
     """Documents in Elasticsearch. Secrets come from the environment or from files, and are never printed."""
 
     kind: Literal["elasticsearch"]
@@ -92,12 +93,6 @@ class ElasticsearchStore(Section):
     period: Literal["day", "week", "month"] = Field("week", description="How much time one index covers.")
     hot_days: int = Field(30, ge=0, description="Days before the lifecycle moves an index to cold nodes.")
     keep_days: int = Field(1095, ge=1, description="Older lines are counted `expired`; older indices are deleted.")
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-    username: str | None = None
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    ca_cert: Path | None = Field(None, description="File with the certificates to trust, for https.")
     gzip: bool = Field(False, description="Pack what is sent: less traffic for more CPU.")
 
     @field_validator("urls")
@@ -109,18 +104,6 @@ class ElasticsearchStore(Section):
             if "@" in url:
                 raise ValueError("no user or password in a URL: set `username` and `password_file`")
         return urls
-
-    @model_validator(mode="after")
-    def _one_way_in(self) -> ElasticsearchStore:
-        for name in ("api_key", "password"):
-            if getattr(self, name) and getattr(self, f"{name}_file"):
-                raise ValueError(f"set `{name}` or `{name}_file`, not both")
-        has_key, has_password = bool(self.api_key or self.api_key_file), bool(self.password or self.password_file)
-        if has_key and (self.username or has_password):
-            raise ValueError("set an API key, or a user and a password, not both")
-        if bool(self.username) != has_password:
-            raise ValueError("`username` and `password` (or `password_file`) belong together")
-        return self
 
 
 Store = Annotated[SqliteStore | ElasticsearchStore, Field(discriminator="kind")]
@@ -281,6 +264,7 @@ class Settings(Section):
     http: Http = Http()
     metrics: Metrics = Metrics()
     store: Store = SqliteStore()
+    kibana: Kibana = Kibana()
     thresholds: Thresholds = Thresholds()
     targets: Targets = Targets()
     alerts: Alerts = Alerts()
