@@ -16,6 +16,9 @@ from logproc.record import HEARTBEAT, SERVER_STARTED, SERVER_STOPPED, EngineLoad
 FRESH_MS: Final = 30_000
 """An older heartbeat is no gauge any more."""
 
+MISSED_MS: Final = 86_400_000
+"""So long it is told when a server that has not stopped was heard of last: by then someone knows."""
+
 MOST_SERVERS: Final = 1000
 """Beyond it the one that was heard of least lately is forgotten."""
 MOST_PARTS: Final = 256
@@ -83,7 +86,8 @@ class Servers:
         return server
 
     def gauges(self, now_ms: int, most: int) -> Iterator[Sample]:
-        """(name without namespace, labels, value) of every server whose heartbeat is fresh and that has not stopped.
+        """(name without namespace, labels, value) of every server whose heartbeat is fresh and that has not stopped; of
+        one that fell silent, when that was.
 
         Of several with the same labels only the newest; at most `most` of one name, again the newest.
         """
@@ -104,9 +108,12 @@ class Servers:
                 yield "server_startup_seconds", {"model": server.model or "unknown"}, server.startup_s
         for (host, pid), server in sorted(servers, key=lambda item: -item[1].heartbeat_ms):
             beat = server.heartbeat
-            if beat is None or now_ms - server.heartbeat_ms > FRESH_MS or server.stopped_ms >= server.heartbeat_ms:
+            if beat is None or now_ms - server.heartbeat_ms > MISSED_MS or server.stopped_ms >= server.heartbeat_ms:
                 continue
             where = {"host": host, "pid": pid}
+            yield "last_heartbeat_timestamp_seconds", where, server.heartbeat_ms / 1000
+            if now_ms - server.heartbeat_ms > FRESH_MS:
+                continue
             if beat.in_flight is not None:
                 yield "requests_in_flight", where, beat.in_flight
             if beat.oldest_in_flight_ms is not None:
@@ -150,6 +157,7 @@ def _known(name: str, labels: dict[str, str], value: float | None) -> Iterator[S
 
 
 GAUGES: Final = {
+    "last_heartbeat_timestamp_seconds": "When a server that has not stopped was last heard of.",
     "requests_in_flight": "Requests that are being answered.",
     "oldest_request_seconds": "Age of the oldest request that is being answered.",
     "engine_requests_running": "Requests in the engine's batch.",

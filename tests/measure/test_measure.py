@@ -248,6 +248,7 @@ def test_heartbeats_are_gauges_while_they_are_fresh(tmp_path: Path) -> None:
 
     assert fresh == {
         "server_startup_seconds": 41.5,
+        "last_heartbeat_timestamp_seconds": 1_774_866_225.0,
         "requests_in_flight": 3,
         "oldest_request_seconds": 2.5,
         "engine_requests_running": 2,
@@ -256,7 +257,7 @@ def test_heartbeats_are_gauges_while_they_are_fresh(tmp_path: Path) -> None:
         "gpu_memory_used_bytes": 10,
     }
     assert lost == 5
-    assert stale == {"server_startup_seconds"}
+    assert stale == {"server_startup_seconds", "last_heartbeat_timestamp_seconds"}
     clock[0] = now
     measure.take(block(raw({**base, "time": "2026-03-30T10:23:49.000Z", "event": "server_stopped", "reason": "x"})))
     assert measure.gauges() == []

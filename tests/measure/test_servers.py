@@ -95,7 +95,21 @@ def test_a_clock_that_was_ahead_and_set_back_does_not_freeze_the_gauges(tmp_path
 
     assert gauges(measure, "requests_in_flight") == [({"host": "h", "pid": "1"}, 2)]
     clock.now += 31_000
-    assert measure.gauges() == []
+    assert gauges(measure, "requests_in_flight") == []
+    measure.close()
+
+
+def test_when_a_server_was_last_heard_of_is_told_for_a_day_and_not_after_it_stopped(tmp_path: Path) -> None:
+    clock = Clock()
+    measure = opened(tmp_path, clock)
+    name = "last_heartbeat_timestamp_seconds"
+    stopped = {"time": time_text(START), "event": "server_stopped", "host": "h", "pid": 2}
+    measure.take(block(raw(beat(START), beat(START, pid=2), stopped)))
+
+    clock.now += 23 * 3_600_000
+    assert gauges(measure, name) == [({"host": "h", "pid": "1"}, START / 1000)]
+    clock.now += 2 * 3_600_000
+    assert gauges(measure, name) == []
     measure.close()
 
 
