@@ -1,4 +1,4 @@
 """Doubles of the vendors' services: small servers on this machine that speak the vendor's exact protocol.
 
-Each is named a double. What they answer is what is known of the vendor: docs, threads and probes; no vendor was reached.
+Each is named a double. What they answer is what is known of the vendor from docs, threads and probes.
 """

@@ -1,4 +1,4 @@
-"""A double of a service that takes the signed webhook as docs/notifications.md tells it to: an auto-scaler, a gateway."""
+"""A double of a service that takes the signed webhook as docs/notifications.md tells it to (an auto-scaler, say)."""
 
 from __future__ import annotations
 

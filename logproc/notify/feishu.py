@@ -1,0 +1,136 @@
+"""Feishu's and Lark's custom bot: signature in the body, cards, mentions by open_id, 5 a second and 100 a minute."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Any, Final
+
+from logproc.notify.channel import (
+    Answer,
+    Dead,
+    Delivered,
+    Limits,
+    Message,
+    Outcome,
+    Rejected,
+    Request,
+    Retryable,
+    Throttled,
+    TooLong,
+)
+from logproc.notify.hook import LIMITED_S, Hook, as_json, by_status, code_of, excerpt, json_object, unanswered
+from logproc.notify.text import PLAIN, Markup, Shape, Style, cut, fit, paragraphs, plain, title
+
+PER_S: Final = 1.5
+BURST: Final = 3
+"""At most 93 in any minute and 5 in any second."""
+DIGEST_SIZE: Final = 150
+LONGEST: Final = 19_500
+"""Bytes of a body; the bot takes 20 KB."""
+
+MARKUP: Final = Markup(escape=plain, title="**{}**", item="- {}", quote="{}", link="[{}]({})")
+_COLOURS: Final = {"warning": "orange", "critical": "red", "disaster": "carmine"}
+
+_DEAD: Final = {
+    19001: "the hook in the URL is not valid",
+    19007: "the bot is not enabled",
+    19021: "the signature does not match, or the clock is more than an hour off: check `secret` and the clock",
+    19022: "this machine's address is not on the bot's list of addresses",
+    19024: "the message lacks the bot's keyword: set `keyword`",
+}
+_THROTTLED: Final = frozenset({11232, 99991400})
+_TOO_LONG: Final = frozenset({19036})
+_REJECTED: Final = frozenset({9499, 19002})
+
+
+class Feishu(Hook):
+    """One custom bot. `mention`: open_ids, or `all`."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        limits: Limits,
+        style: Style,
+        *,
+        secret: str = "",
+        keyword: str = "",
+        mention: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name, url, limits, style)
+        self._secret = secret
+        self._keyword = keyword
+        self._mention = tuple(mention)
+        self.secrets += (secret,) if secret else ()
+
+    def render(self, message: Message, now: float, *, brief: bool = False) -> Request:
+        """A card of at most 20 KB; `brief`: a short plain text."""
+        make = self._brief if brief else self._card
+        signature: dict[str, str] = {}
+        if self._secret:
+            stamp = str(int(now))
+            signature = {"timestamp": stamp, "sign": sign(self._secret, stamp)}
+        longest = 2000 if brief else LONGEST
+        body = fit(
+            message, lambda shape: as_json({**signature, **make(message, shape)}), lambda body: len(body) <= longest
+        )
+        return self.request(body, secrets=(signature["sign"],) if signature else ())
+
+    def judge(self, answer: Answer) -> Outcome:
+        """By `code`, or `StatusCode` of older bots: an answer without either is never a success."""
+        if outcome := unanswered(answer):
+            return outcome
+        told = json_object(answer)
+        code = code_of(told, "code", "StatusCode")
+        if code is None:
+            return by_status(answer)
+        if code == 0 and told.get("StatusCode", 0) == 0 and 200 <= answer.status < 300:
+            return Delivered()
+        said = excerpt(str(told.get("msg", told.get("StatusMessage", ""))).encode())
+        why = f"{code}: {said}"
+        if code in _THROTTLED or "frequency" in said.lower() or "too many" in said.lower():
+            return Throttled(LIMITED_S, why)
+        if code in _DEAD:
+            return Dead(f"{why}; {_DEAD[code]}")
+        if code in _TOO_LONG:
+            return TooLong(why)
+        if code in _REJECTED:
+            return Rejected(why, plain_may_pass=code == 19002)
+        return by_status(answer) if answer.status == 429 else Retryable(why)
+
+    def _called(self, message: Message) -> tuple[str, ...]:
+        return () if message.is_resolved or message.severity == "warning" else self._mention
+
+    def _card(self, message: Message, shape: Shape) -> dict[str, Any]:
+        heading = cut(title(message, self.style), 300)
+        texts = paragraphs(message, shape, self.style, MARKUP)
+        if called := self._called(message):
+            texts.append(" ".join(f"<at id={each}></at>" for each in called))
+        if self._keyword and not any(self._keyword in text for text in (heading, *texts)):
+            texts.append(self._keyword)
+        colour = "green" if message.is_resolved else _COLOURS[message.severity]
+        return {
+            "msg_type": "interactive",
+            "card": {
+                "config": {"wide_screen_mode": True},
+                "header": {"title": {"tag": "plain_text", "content": heading}, "template": colour},
+                "elements": [{"tag": "markdown", "content": "\n\n".join(texts) or heading}],
+            },
+        }
+
+    def _brief(self, message: Message, shape: Shape) -> dict[str, Any]:
+        few = Shape(shape.shown, is_digest=True)
+        lines = [title(message, self.style), *paragraphs(message, few, Style(self.style.language), PLAIN)]
+        text = "\n".join(plain(line) for line in lines if "://" not in line)
+        text += "".join(f' <at user_id="{each}"></at>' for each in self._called(message))
+        if self._keyword not in text:
+            text += f"\n{self._keyword}"
+        return {"msg_type": "text", "content": {"text": text}}
+
+
+def sign(secret: str, stamp: str) -> str:
+    """Base64 of the HMAC-SHA256 over nothing, keyed by time (seconds) and secret."""
+    return base64.b64encode(hmac.digest(f"{stamp}\n{secret}".encode(), b"", hashlib.sha256)).decode()
