@@ -1,4 +1,4 @@
-"""The consumer `notify`: committed alerts → deliveries → messages; one thread plans, and each channel has one that sends.
+"""The consumer `notify`: committed alerts → deliveries → messages; one thread plans, and one for each channel sends.
 
 A channel that is dead, slow, hangs or lies holds up its own thread, and nothing else.
 """
@@ -18,7 +18,6 @@ import structlog
 
 from logproc.alerts import record
 from logproc.alerts.alert import Alert, entry_id
-from logproc.notify import queue
 from logproc.notify.channel import Answer, Attempt, Channel, Delivered, Rejected, Retryable, deliver
 from logproc.notify.deliveries import Deliveries, Outlet
 from logproc.notify.messages import message_of
@@ -194,15 +193,18 @@ class Notify:
         awake = self._workers_awake[channel]
         while not self._stopping.is_set():
             awake.clear()
-            claimed: list[Claim | float] = []
-            if not self._try(
-                channel, lambda claimed=claimed: claimed.append(self._sending.claim(channel, self._clock()))
-            ):
+            claim = self._claim(channel)
+            if claim is None:
                 self._stopping.wait(RETRY_S)
-            elif isinstance(claim := claimed[0], Claim):
+            elif isinstance(claim, Claim):
                 self._send_one(channel, claim)
             else:
                 awake.wait(min(claim, LONGEST_WAIT_S))
+
+    def _claim(self, channel: str) -> Claim | float | None:
+        claimed: list[Claim | float] = []
+        self._try(channel, lambda: claimed.append(self._sending.claim(channel, self._clock())))
+        return claimed[0] if claimed else None
 
     def _send_one(self, channel: str, claim: Claim) -> None:
         attempt = _attempt(self._channels[channel], claim, self._clock() / 1000)
@@ -235,7 +237,7 @@ def _attempt(channel: Channel, claim: Claim, now_s: float) -> Attempt:
     """One attempt; a defect of ours is a refusal, so that it holds up nothing and goes to the fallback."""
     try:
         return deliver(channel, message_of(claim.message, claim.deliveries), now_s)
-    except Exception as error:  # noqa: BLE001 - its text may hold anything: only where it was is told
+    except Exception as error:  # its text may hold anything: only where it was is told
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}"
         return Attempt(Rejected(f"{type(error).__name__} at {where}: it should not happen, please report it"), Answer())
