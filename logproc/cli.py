@@ -128,7 +128,7 @@ def run(
     pipeline_app.start()
     address = pipeline_app.web.address if pipeline_app.web else None
     log.info("running", logs=settings.logs.paths, state=str(settings.state), metrics=address and f"{address}/metrics")
-    while not pipeline_app.wait(0.5):
+    while not pipeline_app.wait(60):
         pass
     pipeline_app.stop()
     log.info("stopped", failed=pipeline_app.failed.is_set())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -125,7 +127,7 @@ class WebServer:
         self.address = (
             f"http{'s' if http.tls_cert else ''}://{f'[{host}]' if family == socket.AF_INET6 else host}:{port}"
         )
-        self._server = uvicorn.Server(config)
+        self._server = _QuietServer(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="web", daemon=True)
 
     def start(self) -> None:
@@ -136,8 +138,29 @@ class WebServer:
 
     def stop(self) -> None:
         """Finish the answers under way, then close."""
-        self._server.should_exit = True
+        self._server.ask_to_exit()
         self._thread.join(5)
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn, which looks ten times a second whether it should exit; here it is told, and wakes once a second."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def ask_to_exit(self) -> None:
+        """Make it end. From any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._asked.set)
+
+    async def main_loop(self) -> None:
+        """Keep the `date` header true until it is told to exit."""
+        self._asked = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), 1.0)
 
 
 def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
