@@ -7,9 +7,16 @@ from logproc.stores.archive import Archive
 
 
 def open_archive(settings: Settings, longest_s: float | None = None) -> Archive:
-    """Where documents are found again; a question may take `longest_s`. Nothing is connected to yet."""
+    """Where documents are found again; a question may take `longest_s`. Nothing is connected to yet.
+
+    Raises:
+        ClientMissingError, SecretError: see `elasticsearch_client.Connection`.
+    """
     if isinstance(settings.store, SqliteStore):
         from logproc.stores.sqlite_archive import SqliteArchive
 
         return SqliteArchive(settings.state / "documents", longest_s)
-    raise NotImplementedError
+    from logproc.stores.elasticsearch_archive import ElasticsearchArchive
+    from logproc.stores.elasticsearch_client import TIMEOUT_S, Connection
+
+    return ElasticsearchArchive(Connection(settings.store, timeout_s=longest_s or TIMEOUT_S), settings.store.index)

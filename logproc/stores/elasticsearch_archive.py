@@ -1,0 +1,286 @@
+"""Questions to the documents in Elasticsearch: the same as to SQLite, and the same documents back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from logproc.stores.archive import (
+    By,
+    Coverage,
+    Found,
+    Group,
+    Percentiles,
+    Position,
+    Question,
+    Series,
+    Step,
+    Summary,
+)
+from logproc.stores.elasticsearch_client import Connection
+from logproc.stores.elasticsearch_names import Names
+from logproc.stores.fields import REQUEST_FIELDS
+from logproc.stores.store import StoreUnavailableError
+
+_T = TypeVar("_T")
+
+PAGE: Final = 1000
+"""Documents, or groups, in one answer."""
+
+_FIELD_OF: Final = {field.column: field.name for field in REQUEST_FIELDS}
+_ID_FIELDS: Final = [_FIELD_OF[column] for column in ("id", "request_id", "response_id", "trace_id")]
+_KEPT_RAW: Final = frozenset(field.name for field in REQUEST_FIELDS if field.type == "json")
+_NAMES: Final = [field.name for field in REQUEST_FIELDS]
+_AFTER_OUTCOME: Final = _NAMES.index(_FIELD_OF["outcome"]) + 1
+_SHOWN: Final = [*_NAMES[:_AFTER_OUTCOME], "event.outcome", *_NAMES[_AFTER_OUTCOME:]]
+_TIMES: Final = ("queue", "prefill", "decode")
+_NS_PER_MS: Final = 1e6
+_DIGITS: Final = 2
+"""Significant digits of percentiles: within 1 %."""
+
+
+class _Hit(msgspec.Struct):
+    source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
+    sort: tuple[int, str]
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit]
+
+
+class _Documents(msgspec.Struct):
+    hits: _Hits
+
+
+class _Aggregated(msgspec.Struct):
+    aggregations: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class ElasticsearchArchive:
+    """Reads what the store of `kind: elasticsearch` writes; `index` is its alias."""
+
+    missing: str | None = None
+
+    def __init__(self, connection: Connection, index: str) -> None:
+        self._connection = connection
+        self._path = (
+            f"/{Names(index).alias('requests')}/_search"
+            "?ignore_unavailable=true&allow_no_indices=true&allow_partial_search_results=false"
+        )
+
+    def find(
+        self, question: Question, *, limit: int | None = None, after: Position | None = None, oldest_first: bool = False
+    ) -> Iterator[Found]:
+        """The documents that match, newest first unless said otherwise, going on after the position `after`.
+
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        order = "asc" if oldest_first else "desc"
+        left = limit
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            body = {
+                "size": size,
+                "query": _query(question),
+                "sort": [{_FIELD_OF["time_ms"]: order}, {_FIELD_OF["id"]: order}],
+                "track_total_hits": False,
+            }
+            if after is not None:
+                body["search_after"] = [after.time_ms, after.id.decode("utf-8")]
+            hits = self._search(body, _Documents).hits.hits
+            for hit in hits:
+                after = Position(hit.sort[0], hit.sort[1].encode("utf-8"))
+                yield Found(after, _document(hit.source))
+            if len(hits) < size:
+                return
+            left = None if left is None else left - size
+
+    def summarize(self, question: Question, by: By | None) -> Summary:
+        """The documents that match, grouped; percentiles are within 1 %.
+
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        found = self._search({"size": 0, "query": _query(question), "aggs": {"all": _everything()}}, _Aggregated)
+        all_of_it = found.aggregations.get("all", {})
+        total = _group(None, all_of_it) if all_of_it.get("doc_count") else None
+        groups = [] if total is None else [total]
+        if by is not None:
+            sources = [{"key": {"terms": {"field": _FIELD_OF[by], "missing_bucket": True}}}]
+            groups = [_group(bucket["key"]["key"], bucket) for bucket in self._grouped(question, sources, _sums())]
+            groups.sort(key=lambda group: (-group.requests, group.key is None, group.key or ""))
+        return Summary(groups, total, Coverage(is_exact=False))
+
+    def series(self, question: Question, step_ms: int, *, by_model: bool = False) -> Series:
+        """The documents that match, by steps of time that begin at multiples of `step_ms`.
+
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        sources: list[dict[str, Any]] = [
+            {"time": {"date_histogram": {"field": _FIELD_OF["time_ms"], "fixed_interval": f"{step_ms}ms"}}}
+        ]
+        if by_model:
+            sources.append({"model": {"terms": {"field": _FIELD_OF["model"], "missing_bucket": True}}})
+        wanted = _sums() | {"ttft": _percentiles("ttft_ns")}
+        wanted |= {name: {"sum": {"field": _FIELD_OF[f"{name}_ns"]}} for name in _TIMES}
+        steps = [_step(bucket) for bucket in self._grouped(question, sources, wanted)]
+        steps.sort(key=lambda step: (step.time_ms, step.model is None, step.model or ""))
+        return Series(steps, Coverage(is_exact=False))
+
+    def extent(self) -> tuple[int, int] | None:
+        """The times (ms since 1970) of the oldest and the newest document; None when there is none."""
+        time = {"field": _FIELD_OF["time_ms"]}
+        body = {"size": 0, "aggs": {"oldest": {"min": time}, "newest": {"max": time}}}
+        found = self._search(body, _Aggregated).aggregations
+        oldest, newest = (found.get(name, {}).get("value") for name in ("oldest", "newest"))
+        return None if oldest is None or newest is None else (int(oldest), int(newest))
+
+    def _grouped(
+        self, question: Question, sources: Sequence[dict[str, Any]], wanted: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Every group, page by page: none is left out, however many there are."""
+        after: dict[str, Any] | None = None
+        while True:
+            composite: dict[str, Any] = {"size": PAGE, "sources": list(sources)}
+            if after is not None:
+                composite["after"] = after
+            aggregation = {"composite": composite, "aggs": wanted}
+            body = {"size": 0, "query": _query(question), "aggs": {"groups": aggregation}}
+            found = self._search(body, _Aggregated).aggregations.get("groups", {})
+            yield from found.get("buckets", ())
+            after = found.get("after_key")
+            if after is None:
+                return
+
+    def _search(self, body: dict[str, Any], form: type[_T]) -> _T:
+        answer = self._connection.request("POST", self._path, msgspec.json.encode(body))
+        if answer.status != 200:
+            raise StoreUnavailableError(f"{self._connection.where} answered {answer.status}: {_reason(answer.json())}.")
+        try:
+            return msgspec.json.decode(answer.body, type=form)
+        except msgspec.MsgspecError as error:
+            raise StoreUnavailableError(
+                f"{self._connection.where} gave an answer that cannot be read: {error}."
+            ) from error
+
+
+def _reason(answer: Any) -> str:
+    """Why a question was refused, in the server's words."""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict):
+        causes = error.get("root_cause") or [error]
+        return str(causes[0].get("reason") or error.get("reason") or error.get("type"))[:300]
+    return str(error or "no reason")[:300]
+
+
+def _query(question: Question) -> dict[str, Any]:
+    """The question as a query; a filter, for there is no better or worse match."""
+    filters: list[dict[str, Any]] = []
+    bounds: dict[str, Any] = {}
+    if question.since_ms is not None:
+        bounds["gte"] = question.since_ms
+    if question.until_ms is not None:
+        bounds["lt"] = question.until_ms
+    if bounds:
+        filters.append({"range": {_FIELD_OF["time_ms"]: {**bounds, "format": "epoch_millis"}}})
+    for column, texts in (
+        ("outcome", question.outcomes),
+        ("flags", question.flags),
+        ("model", question.models),
+        ("client", question.clients),
+    ):
+        if texts:
+            filters.append({"terms": {_FIELD_OF[column]: texts}})
+    if question.users:
+        filters.append(_any_of([_FIELD_OF["user_id"], _FIELD_OF["api_key_id"]], question.users))
+    if question.ids:
+        filters.append(_any_of(_ID_FIELDS, question.ids))
+    if question.slower_than_ns is not None:
+        filters.append({"range": {_FIELD_OF["duration_ns"]: {"gt": question.slower_than_ns}}})
+    return {"bool": {"filter": filters}}
+
+
+def _any_of(fields: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    return {"bool": {"should": [{"terms": {field: texts}} for field in fields], "minimum_should_match": 1}}
+
+
+def _document(source: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    """A document as SQLite gives it: its fields in their order, an object kept as it came."""
+    names = (*(name for name in _SHOWN if name in source), *(name for name in source if name not in _SHOWN))
+    return {name: source[name] if name in _KEPT_RAW else msgspec.json.decode(source[name]) for name in names}
+
+
+def _everything() -> dict[str, Any]:
+    return {"filter": {"match_all": {}}, "aggs": _sums()}
+
+
+def _sums() -> dict[str, Any]:
+    """What is asked of each group."""
+    return {
+        "outcomes": {"terms": {"field": _FIELD_OF["outcome"], "size": 100}},
+        "prompt": {"sum": {"field": _FIELD_OF["prompt_tokens"]}},
+        "completion": {"sum": {"field": _FIELD_OF["completion_tokens"]}},
+        "duration": _percentiles("duration_ns"),
+    }
+
+
+def _percentiles(column: str) -> dict[str, Any]:
+    return {
+        "percentiles": {
+            "field": _FIELD_OF[column],
+            "percents": [50, 95, 99],
+            "hdr": {"number_of_significant_value_digits": _DIGITS},
+            "keyed": False,
+        }
+    }
+
+
+def _group(key: str | None, bucket: dict[str, Any]) -> Group:
+    durations = _values(bucket["duration"])
+    p50, p95, p99 = (round(value) for value in durations) if durations else (0, 0, 0)
+    return Group(
+        key,
+        bucket["doc_count"],
+        _outcomes(bucket),
+        round(bucket["prompt"]["value"]),
+        round(bucket["completion"]["value"]),
+        p50,
+        p95,
+        p99,
+    )
+
+
+def _step(bucket: dict[str, Any]) -> Step:
+    return Step(
+        bucket["key"]["time"],
+        bucket["key"].get("model"),
+        bucket["doc_count"],
+        _outcomes(bucket),
+        round(bucket["prompt"]["value"]),
+        round(bucket["completion"]["value"]),
+        _ms(bucket["duration"]),
+        _ms(bucket["ttft"]),
+        *(round(bucket[name]["value"] / _NS_PER_MS, 3) for name in _TIMES),
+    )
+
+
+def _outcomes(bucket: dict[str, Any]) -> dict[str, int]:
+    return {each["key"]: each["doc_count"] for each in bucket["outcomes"]["buckets"]}
+
+
+def _values(percentiles: dict[str, Any]) -> list[float] | None:
+    """P50, P95, P99 in ns; None where there is no value."""
+    found = [each["value"] for each in percentiles["values"]]
+    return None if None in found else found
+
+
+def _ms(percentiles: dict[str, Any]) -> Percentiles:
+    found = _values(percentiles)
+    if found is None:
+        return None
+    p50, p95, p99 = (round(value / _NS_PER_MS, 3) for value in found)
+    return p50, p95, p99
