@@ -262,13 +262,12 @@ def mask(text: str, secrets: tuple[str, ...]) -> str:
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
-    """What of a URL is secret: everything past the host, whole and in its longer parts, and the user part."""
+    """What of a URL is secret: all of it, what comes after the host, and the longer parts of that."""
     parts = urlsplit(url)
-    user = parts.netloc.rpartition("@")[0]
+    after = url.partition(parts.netloc)[2].partition("#")[0]
     values = [pair.partition("=")[2] for pair in parts.query.split("&")]
-    pieces = [piece for piece in (*parts.path.split("/"), *values, *user.split(":")) if len(piece) >= 8]
-    rest = url.partition(parts.netloc)[2].lstrip("/")
-    return tuple(dict.fromkeys(piece for piece in (rest, user, *pieces) if piece))
+    pieces = [piece for piece in (after, after.lstrip("/"), *parts.path.split("/"), *values) if len(piece) >= 8]
+    return tuple(dict.fromkeys([url, *pieces])) if after.strip("/") else ()
 
 
 def origin(url: str) -> str:

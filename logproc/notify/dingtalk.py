@@ -121,7 +121,7 @@ class DingTalk(Hook):
         few = Shape(shape.shown, is_digest=True)
         numbers, everyone = self._called(message)
         lines = [title(message, self.style), *paragraphs(message, few, Style(self.style.language), PLAIN)]
-        text = self._with_keyword("\n".join(plain(line) for line in lines if "://" not in line), "\n")
+        text = self._with_keyword(plain("\n".join(lines)).replace("://", " "), "\n")
         at = {"atMobiles": numbers, "isAtAll": everyone}
         return as_json({"msgtype": "text", "text": {"content": text}, "at": at})
 
@@ -130,7 +130,7 @@ class DingTalk(Hook):
 
 
 def sign(secret: str, stamp: str) -> str:
-    """Base64 of the HMAC-SHA256 over time (ms) and secret, keyed by the secret. It is quoted once in a URL, not twice."""
+    """Base64 of the HMAC-SHA256 over time (ms) and secret, keyed by the secret; in a URL it is quoted once."""
     return base64.b64encode(hmac.digest(secret.encode(), f"{stamp}\n{secret}".encode(), hashlib.sha256)).decode()
 
 

@@ -124,7 +124,7 @@ class Feishu(Hook):
     def _brief(self, message: Message, shape: Shape) -> dict[str, Any]:
         few = Shape(shape.shown, is_digest=True)
         lines = [title(message, self.style), *paragraphs(message, few, Style(self.style.language), PLAIN)]
-        text = "\n".join(plain(line) for line in lines if "://" not in line)
+        text = plain("\n".join(lines)).replace("://", " ")
         text += "".join(f' <at user_id="{each}"></at>' for each in self._called(message))
         if self._keyword not in text:
             text += f"\n{self._keyword}"

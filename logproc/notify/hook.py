@@ -33,7 +33,7 @@ class Hook:
 
     refresh_s: float | None = None
 
-    def __init__(self, name: str, url: str, limits: Limits, style: Style, *, token: str = "") -> None:  # noqa: S107 - none
+    def __init__(self, name: str, url: str, limits: Limits, style: Style, *, token: str = "") -> None:
         parts = urlsplit(url)
         user, _, host = parts.netloc.rpartition("@")
         self.name = name
