@@ -7,7 +7,7 @@ import hmac
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from logproc import __version__
 from logproc.consumer import Standing
@@ -32,12 +33,18 @@ class ListenError(Exception):
     """The address cannot be listened on, or the token or certificates cannot be read."""
 
 
-def application(page: MetricsPage, progress: Callable[[], Mapping[str, Standing]], token: str | None) -> Starlette:
-    """The ASGI application. With a token every page but health needs `Authorization: Bearer TOKEN`."""
+def application(
+    page: MetricsPage,
+    progress: Callable[[], Mapping[str, Standing]],
+    token: str | None,
+    more: Sequence[Route] = (),
+) -> Starlette:
+    """The ASGI application; `more` are the routes of other modules.
+
+    With a token every page but health needs `Authorization: Bearer TOKEN`.
+    """
 
     def metrics(request: Request) -> Response:
-        if not _allowed(request, token):
-            return _refused()
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         return Response(page.render(openmetrics=openmetrics), media_type=OPENMETRICS if openmetrics else TEXT)
 
@@ -57,8 +64,8 @@ def application(page: MetricsPage, progress: Callable[[], Mapping[str, Standing]
             status, code = ("degraded" if any(each.problem for each in standing.values()) else "ready"), 200
         return JSONResponse({"status": status, "consumers": consumers}, status_code=code)
 
-    def index(request: Request) -> Response:
-        return HTMLResponse(_INDEX) if _allowed(request, token) else _refused()
+    def index(_: Request) -> Response:
+        return HTMLResponse(_INDEX)
 
     return Starlette(
         routes=[
@@ -66,22 +73,35 @@ def application(page: MetricsPage, progress: Callable[[], Mapping[str, Standing]
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
+            *more,
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3)],
+        middleware=[
+            Middleware(BearerToken, token=token),
+            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3),
+        ],
     )
 
 
-def _allowed(request: Request, token: str | None) -> bool:
-    if token is None or request.url.path in _OPEN_TO_ALL:
-        return True
-    given = request.headers.get("authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+class BearerToken:
+    """Lets nobody in without the token, whatever the page; health is open to all. No token: everything is open."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._wanted = None if token is None else f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, or hand on."""
+        if scope["type"] == "http" and self._wanted is not None and scope["path"] not in _OPEN_TO_ALL:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._wanted):
+                await _REFUSED(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
-def _refused() -> Response:
-    return PlainTextResponse(
-        "a bearer token is needed (http.token_file)\n", status_code=401, headers={"WWW-Authenticate": "Bearer"}
-    )
+_REFUSED = PlainTextResponse(
+    "a bearer token is needed (http.token_file)\n", status_code=401, headers={"WWW-Authenticate": "Bearer"}
+)
 
 
 _INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>logproc</title>

@@ -111,8 +111,8 @@ QUESTIONS = st.builds(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(lines=LINES, questions=st.lists(QUESTIONS, min_size=10, max_size=25))
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=LINES, questions=st.lists(QUESTIONS, min_size=5, max_size=20))
 def test_every_question_has_the_same_answer_in_both_stores(
     elasticsearch: str,
     tmp_path_factory: pytest.TempPathFactory,
