@@ -1,0 +1,82 @@
+"""Plays whole weeks to all detectors and scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Final
+
+from benchmarks.detection import competitors
+from benchmarks.detection.arrivals import DAY_S
+from benchmarks.detection.competitors import Signals
+from benchmarks.detection.feed import Feed, episodes
+from benchmarks.detection.scoring import Episode, Score, score
+from benchmarks.detection.week import HOSTS, Week, play
+
+OURS: Final = "logproc"
+DETECTORS: Final = (OURS, "fixed threshold", "rolling mean ± 3σ", "EWMA ± 3σ", "random")
+RANDOM_DRAWS: Final = 20
+SMALL_BOUNDS_S: Final = (3.0, 0.8)
+LARGE_BOUNDS_S: Final = (20.0, 0.8)
+"""What the fixed threshold calls slow (duration, TTFT): the defaults, and what fits a large model. Ours is not told."""
+
+Scores = dict[str, Score]
+
+
+def one_week(week: Week) -> Scores:
+    """Simulate a week, and score every detector on it."""
+    feed = Feed()
+    bounds = LARGE_BOUNDS_S if week.is_large else SMALL_BOUNDS_S
+    signals = {model: Signals(bounds) for model in week.traffic()}
+    begin = 0.0
+    for end, parts in play(week):
+        feed.take(end, parts)
+        for model, part in parts.items():
+            signals[model].take(begin, end, part.requests, part.heartbeats)
+        begin = end
+    seconds = float(week.days * DAY_S)
+    ours = episodes(feed.alerts, seconds)
+    found: dict[str, list[Episode]] = {OURS: ours}
+    rules: dict[str, Callable[[Signals], list[tuple[str, competitors.Mask]]]] = {
+        DETECTORS[1]: competitors.fixed,
+        DETECTORS[2]: competitors.rolling,
+        DETECTORS[3]: competitors.ewma,
+    }
+    for name, rule in rules.items():
+        found[name] = [
+            each for model in signals for each in competitors.episodes(rule(signals[model]), model, HOSTS[model])
+        ]
+    incidents = week.incidents()
+    scores = {
+        name: score(incidents, each, level=week.level, is_large=week.is_large, days=week.days)
+        for name, each in found.items()
+    }
+    rng = week.rng(30)
+    scores[DETECTORS[4]] = Score()
+    for _ in range(RANDOM_DRAWS):
+        drawn = competitors.random(ours, seconds, rng)
+        scores[DETECTORS[4]].add(score(incidents, drawn, level=week.level, is_large=week.is_large, days=week.days))
+    return scores
+
+
+def run(weeks: Sequence[Week], processes: int) -> Iterator[tuple[Week, Scores]]:
+    """The scores of each week, as they are done; the longest first."""
+    order = sorted(weeks, key=lambda week: -week.level)
+    if processes == 1:
+        for week in order:
+            yield week, one_week(week)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(one_week, week): week for week in order}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def together(found: Sequence[Scores]) -> Scores:
+    """The scores of several weeks as one."""
+    total = {name: Score() for name in DETECTORS}
+    for scores in found:
+        for name, each in scores.items():
+            total[name].add(each)
+    return total
