@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -224,6 +225,32 @@ def check(pipeline: Pipeline = None) -> None:
         typer.secho(f"{mark} {finding.subject}: {finding.text}", fg=colour)
         worst = 2 if finding.verdict == "error" else worst
     raise typer.Exit(worst)
+
+
+@app.command("notify-test")
+def notify_test(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A name under `notifiers` in the settings.")],
+    pipeline: Pipeline = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
+) -> None:
+    """Send one test message, and show the channel's real answer."""
+    settings = _settings(pipeline)
+    from logproc.notify.channels import ChannelError, build_one
+    from logproc.notify.trial import preview, try_out
+
+    if channel not in settings.notifiers:
+        _fail(f"no notifier {channel!r}; known: {', '.join(sorted(settings.notifiers)) or 'none is defined'}", 2)
+    try:
+        made = build_one(settings, channel)
+    except ChannelError as error:
+        _fail(str(error), 2)
+    if dry_run:
+        typer.echo(preview(made, time.time()))
+        return
+    lines, delivered = try_out(made, time.time())
+    for line in lines:
+        typer.echo(line)
+    raise typer.Exit(0 if delivered else 1)
 
 
 @app.command()

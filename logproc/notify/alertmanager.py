@@ -56,16 +56,14 @@ class Alertmanager(Hook):
         """The alert under its severity; under every other one it has ended, as severity is one of its labels."""
         name = TEST_NAME if is_test else alert.kind
         values = values_of(alert, Shape(shown=1), self.style)
-        annotations = {
-            "summary": values["title"],
-            "description": values["text"],
-            **{name: values[name] for name in ("value", "bound", "cause", "shares", "n", "examples", "id")},
-        }
+        texts = {"summary": values["title"], "description": values["text"]}
+        texts |= {name: values[name] for name in ("value", "bound", "cause", "shares", "n", "examples", "id")}
+        annotations = {name: shortened(value, 1000) for name, value in texts.items() if value}
         is_over = alert.state == "resolved"
         return [
             {
                 "labels": {"alertname": name, "severity": severity, "service": self._service, **alert.labels},
-                "annotations": {name: shortened(value, 1000) for name, value in annotations.items() if value},
+                "annotations": annotations if severity == alert.severity else {},
                 "startsAt": alert.since,
                 "endsAt": until if severity == alert.severity and not is_over else alert.until or alert.time,
             }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import email.policy
 from collections.abc import Mapping
+from email import message_from_bytes
 from typing import Final, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -145,8 +147,11 @@ class Request:
 
     def masked(self) -> str:
         """The request as it would be sent, with `***` for every secret."""
-        head = [f"POST {self.url}", *(f"{name}: {value}" for name, value in self.headers.items())]
-        return mask("\n".join([*head, "", self.body.decode("utf-8", "replace")]), self.secrets)
+        after = self.url.partition(origin(self.url))[2]
+        hidden = after if mask(self.url, self.secrets) == self.url else f"/{MASK}"
+        head = [f"{name}: {value}" for name, value in self.headers.items()]
+        text = "\n".join([*head, "", self.body.decode("utf-8", "replace")])
+        return f"POST {origin(self.url)}{hidden}\n{mask(text, self.secrets)}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -163,9 +168,10 @@ class Mail:
         return f"Mail(to={len(self.recipients)} recipients, {len(self.content)} bytes)"
 
     def masked(self) -> str:
-        """The mail as it would be sent, with `***` for every secret."""
-        head = f"MAIL FROM {self.sender}\nRCPT TO {', '.join(self.recipients)}\n\n"
-        return mask(head + self.content.decode("utf-8", "replace").replace("\r\n", "\n"), self.secrets)
+        """The mail as it would be sent, decoded, with `***` for every secret."""
+        mail = message_from_bytes(self.content, policy=email.policy.default)
+        head = [f"{name}: {value}" for name, value in mail.items()]
+        return mask("\n".join([*head, "", mail.get_content()]), self.secrets)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from logproc.alerts.alert import SEVERITIES, Alert
 from logproc.notify.channel import ExternalAlert, Message
-from logproc.notify.words import WORDS, Language, Words, quantity
+from logproc.notify.words import WORDS, Language, Words, percent, quantity
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def title(message: Message, style: Style) -> str:
             what += words.colon + ", ".join(f"{name}={value}" for name, value in sorted(message.group.items()))
     else:
         what = _alert_title(message.alerts[0], words) if message.alerts else _external_title(message.external[0])
-    return one_line(f"[{severity}] {what}" + (f" ({said})" if said else ""))
+    return one_line(f"{severity} · {what}" + (f" ({said})" if said else ""))
 
 
 def paragraphs(message: Message, shape: Shape, style: Style, markup: Markup) -> list[str]:
@@ -130,7 +130,7 @@ def _paragraph(each: Alert | ExternalAlert, message: Message, shape: Shape, styl
         return style.template.safe_substitute(marked).strip().replace("\n", markup.line_end)
     words = style.words
     is_alone = len(message.alerts) + len(message.external) == 1
-    lines = [] if is_alone else [markup.title.format(markup.escape(f"[{values['status']}] {values['title']}"))]
+    lines = [] if is_alone else [markup.title.format(markup.escape(f"{values['status']} · {values['title']}"))]
     if values["text"]:
         lines.append(markup.quote.format(markup.escape(values["text"])))
     facts = {
@@ -173,7 +173,9 @@ def values_of(each: Alert | ExternalAlert, shape: Shape, style: Style) -> dict[s
             "value": quantity(each.kind, each.value) if each.value is not None else "",
             "bound": quantity(each.kind, each.bound) if each.bound is not None else "",
             "cause": words.causes[each.cause] if each.cause not in (None, "unknown") else "",
-            "shares": ", ".join(f"{words.causes.get(name, name)} {share:.0%}" for name, share in each.shares.items()),
+            "shares": ", ".join(
+                f"{words.causes.get(name, name)} {percent(share)}" for name, share in each.shares.items()
+            ),
             "since": moment(each.since, style.zone),
             "until": moment(each.until, style.zone) if each.until else "",
             "n": f"{each.n:,}" if each.n else "",
@@ -183,7 +185,7 @@ def values_of(each: Alert | ExternalAlert, shape: Shape, style: Style) -> dict[s
             "id": each.id,
         }
         if values["cause"] and each.cause in each.shares:
-            values["cause"] += f" ({each.shares[str(each.cause)]:.0%})"
+            values["cause"] += f" ({percent(each.shares[str(each.cause)])})"
     else:
         values |= {
             "kind": each.labels.get("alertname", ""),
@@ -214,7 +216,7 @@ def _digest(shown: list[Alert | ExternalAlert], style: Style, markup: Markup) ->
         else:
             what, since = each.labels.get("alertname", "?"), each.starts_at
             where = next((each.labels[name] for name in ("model", "instance", "pod", "job") if name in each.labels), "")
-        heading = one_line(f"[{status}] {what}")
+        heading = one_line(f"{status} · {what}")
         alike.setdefault(heading, []).append(one_line(f"{shortened(where, 40)} {moment(since, style.zone, '%H:%M')}"))
     for heading, items in alike.items():
         yield markup.title.format(markup.escape(heading)) + markup.line_end + markup.escape(", ".join(items))

@@ -168,10 +168,15 @@ def quantity(kind: Kind, value: float) -> str:
     """A value of an alert with its unit: 4.1 s, 5.2 %, ×2.4. GPU memory is a ratio, or bytes when it is above 1."""
     unit = _UNITS.get(kind, "%" if value <= 1 else "GiB")
     if unit == "%":
-        return f"{number(value * 100)} %"
+        return percent(value)
     if unit == "GiB":
         return f"{number(value / 2**30)} GiB"
     return f"×{number(value)}" if unit == "×" else f"{number(value)} {unit}"
+
+
+def percent(ratio: float) -> str:
+    """A ratio as it is said: 5.2 %."""
+    return f"{number(ratio * 100)} %"
 
 
 def number(value: float) -> str:
