@@ -1,1 +1,1 @@
-"""How good the alerts are: simulated services with known incidents, our detectors and simple ones over the same data."""
+"""How good the alerts are: simulated services with known incidents, our detectors and simple ones."""

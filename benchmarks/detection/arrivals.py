@@ -59,7 +59,8 @@ class Traffic:
 
 def _shape(swing: float) -> Floats:
     shape: Floats = np.array(HOURS) ** swing
-    return shape / shape.mean()
+    shape /= shape.mean()
+    return shape
 
 
 def rates(traffic: Traffic, days: int, rng: np.random.Generator) -> Floats:

@@ -6,6 +6,7 @@ empty answers, requests, waiting requests, KV cache and GPU memory. An alert end
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -74,12 +75,14 @@ class Signals:
             "empty": (requests.outcome == EMPTY, answerable),
         }
         for name, (values, which) in columns.items():
-            found = np.bincount(place[which], weights=values[which].astype(float), minlength=steps)
+            found: Floats = np.bincount(place[which], weights=values[which].astype(float), minlength=steps).astype(
+                float
+            )
             self.counts.setdefault(name, []).append(found)
         beat = np.clip(((beats.time - begin) // STEP_S).astype(np.int64), 0, steps - 1)
-        for name, values in (("waiting", beats.waiting), ("kv", beats.kv_usage), ("gpu", beats.gpu_bytes)):
+        for name, gauge in (("waiting", beats.waiting), ("kv", beats.kv_usage), ("gpu", beats.gpu_bytes)):
             highest = np.full(steps, np.nan)
-            highest[beat] = values
+            highest[beat] = gauge
             self.counts.setdefault(name, []).append(highest)
 
     def window(self, name: str) -> Floats:
@@ -167,7 +170,7 @@ def _weighted(values: Floats) -> tuple[Floats, Floats]:
     for value in values.tolist():
         means.append(mean if seen >= HISTORY else np.nan)
         sds.append(variance**0.5)
-        if value == value:  # not NaN
+        if not math.isnan(value):
             away = value - mean if seen else 0.0
             mean = mean + ALPHA * away if seen else value
             variance = (1 - ALPHA) * (variance + ALPHA * away * away)

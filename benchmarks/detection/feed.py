@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -162,7 +163,7 @@ def _request_lines(model: str, requests: Requests) -> Iterator[tuple[float, dict
         line: dict[str, Any] = {"time": _time(_START_MS + int(finish * 1000))} | _key(model, outcome, stream)
         for name, values in columns:
             value = values[place]
-            known = value == value
+            known = not math.isnan(value)
             if name.endswith("tokens"):
                 line[name] = int(value) if known else None
             elif known:

@@ -66,8 +66,8 @@ def shape_of_the_day(folder: Path) -> tuple[list[float], float, float, float]:
     rates: dict[int, float] = {}
     for path in sorted(folder.glob("*-trace.csv")):
         for line in path.read_text().splitlines():
-            second, rate = line.split(",")[:2]
-            rates[int(float(second))] = rates.get(int(float(second)), 0.0) + float(rate or 0)
+            second, requests = line.split(",")[:2]
+            rates[int(float(second))] = rates.get(int(float(second)), 0.0) + float(requests or 0)
     times = np.array(sorted(rates))
     rate = np.array([rates[time] for time in times.tolist()])
     days, hours = times // 86400, times // 3600 % 24
@@ -92,7 +92,7 @@ def main() -> None:
     seconds = table[:, 0].astype("M8[ns]").astype(np.int64) / 1e9
     prompt, completion = table[:, 1].astype(float), table[:, 2].astype(float)
     print("LENGTHS =", mixture(np.maximum(prompt, 1), np.maximum(completion, 1)))
-    print("BURST_SD, BURST_S = %.3f, %.1f" % burstiness(seconds - seconds[0]))
+    print("BURST_SD, BURST_S = {:.3f}, {:.1f}".format(*burstiness(seconds - seconds[0])))
     hours, day_sd, ten_sd, ten_correlation = shape_of_the_day(given.rates)
     print("HOURS =", hours)
     print(f"DAY_SD, TEN_MINUTES_SD, TEN_MINUTES_CORRELATION = {day_sd:.3f}, {ten_sd:.3f}, {ten_correlation:.3f}")

@@ -1,4 +1,4 @@
-"""A simulated inference server: a queue, a bounded batch, a prefill and a KV cache that are shared. It serves no tokens.
+"""A simulated inference server: a queue, a bounded batch, a prefill and a KV cache that are shared.
 
 Every latency in this benchmark comes from here: no public trace holds any. A request waits in order of arrival for a
 place in the batch and for KV cache, then for its turn at the prefill, which goes by its uncached prompt tokens; then

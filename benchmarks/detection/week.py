@@ -123,7 +123,7 @@ class _Model:
         prompt, completion = lengths(len(usual), self._traffic, self._rng)
         times, prompts, completions, fresh = [usual], [prompt], [completion], [np.zeros(len(usual), np.bool_)]
         for what in ("extra", "long_prompts", "giant"):
-            for effect in self._conditions.of(what):  # type: ignore[arg-type]
+            for effect in self._conditions.of(what):
                 time = self._more(max(begin, effect.start), min(end, effect.end), effect.value)
                 prompt, completion = lengths(len(time), self._traffic, self._rng)
                 if what == "long_prompts":
