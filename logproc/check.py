@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from logproc.notify.channels import ChannelError, build_one
 from logproc.settings import Settings
 
 Verdict = Literal["ok", "warning", "error"]
@@ -31,8 +32,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from _secrets(settings)
     if settings.store.kind != "sqlite":
         yield Finding("error", "store", "this version knows only `kind: sqlite`")
-    if settings.notifiers:
-        yield Finding("warning", "notifiers", "this version does not send alerts yet; the entries are only checked")
+    for name in settings.notifiers:
+        yield _notifier(settings, name)
 
 
 def _logs(pattern: str) -> Finding:
@@ -81,12 +82,14 @@ def _address(settings: Settings) -> Finding:
 def _secrets(settings: Settings) -> Iterator[Finding]:
     files = [("http.token_file", settings.http.token_file)]
     files += [(f"http.{name}", getattr(settings.http, name)) for name in ("tls_cert", "tls_key")]
-    for name, notifier in settings.notifiers.items():
-        files += [
-            (f"notifiers.{name}.{key}", getattr(notifier, key))
-            for key in type(notifier).model_fields
-            if key.endswith("_file")
-        ]
     for key, path in files:
         if path is not None and not os.access(path, os.R_OK):
             yield Finding("error", key, f"{path} cannot be read")
+
+
+def _notifier(settings: Settings, name: str) -> Finding:
+    try:
+        made = build_one(settings, name)
+    except ChannelError as error:
+        return Finding("error", "notifiers", str(error))
+    return Finding("ok", f"notifiers.{name}", f"{made!r}; to try it: logproc notify-test {name}")
