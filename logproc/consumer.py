@@ -25,6 +25,10 @@ class PausedError(Exception):
     """The consumer cannot go on just now (store down, disk full): the same step is tried again."""
 
 
+class NotYetError(Exception):
+    """The consumer needs longer, and nothing is wrong: it waited a moment, and the same step is tried again at once."""
+
+
 class Consumer(Protocol):
     """Reads at its own pace with its own cursors, and owns one database that only it writes."""
 
@@ -34,7 +38,11 @@ class Consumer(Protocol):
 
     @property
     def commit_every_s(self) -> float:
-        """At least this often while there is something to commit; at once when caught up."""
+        """At least this often while there is something to commit."""
+
+    @property
+    def rest_s(self) -> float:
+        """When caught up, gather what comes for so long before it is committed; 0: commit at once."""
 
     @property
     def is_new(self) -> bool:
@@ -44,12 +52,15 @@ class Consumer(Protocol):
         """Where to go on."""
 
     def take(self, block: Block) -> None:
-        """Work on a block; its data is valid until this returns. May raise PausedError: it is then called again."""
+        """Work on a block; its data is valid until this returns.
+
+        May raise PausedError or NotYetError: it is then called again.
+        """
 
     def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int], dropped: Sequence[int] = ()) -> None:
         """Make everything taken durable together with the cursors; `dropped` are keys of cursors no longer needed.
 
-        May raise PausedError: it is then called again.
+        May raise PausedError or NotYetError: it is then called again.
         """
 
     def close(self) -> None:
@@ -126,7 +137,9 @@ class Feeder:
                         self._commit()
                         self._look()  # what is new has its turn before the backlog
                     continue
-                self._commit()
+                rest_s = self._last_commit + self.consumer.rest_s - time.monotonic()
+                if rest_s <= 0 or self._once:
+                    self._commit()
                 self._look()
                 if not self._follower.caught_up:
                     self._waker.wait(BUSY_S)  # a very long line, or a file that is just being packed
@@ -134,7 +147,7 @@ class Feeder:
                 self.progress.has_caught_up = True
                 if self._once:
                     break
-                self._waker.wait(IDLE_S)
+                self._waker.wait(min(IDLE_S, rest_s) if rest_s > 0 else IDLE_S)
                 self._look()
             self._commit()
         except _GivenUpError:
@@ -167,6 +180,10 @@ class Feeder:
         while True:
             try:
                 step()
+            except NotYetError:
+                if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+                    raise _GivenUpError from None
+                continue
             except PausedError as error:
                 if self.progress.problem != str(error):
                     log.error("paused", consumer=self.consumer.name, problem=str(error))  # noqa: TRY400 - known, no trace

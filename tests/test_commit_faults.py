@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import logproc.consumer
-import logproc.measure.rejected
+import logproc.exact_file
 from logproc.consumer import Consumer, Feeder
 from logproc.measure.measure import Measure
 from logproc.settings import Settings
@@ -159,8 +159,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def scene(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """The rejected lines' file is rotated after nearly every commit, and nothing of it is thrown away."""
-    monkeypatch.setattr(logproc.measure.rejected, "FILE_LIMIT", 300)
-    monkeypatch.setattr(logproc.measure.rejected, "KEEP", 99)
+    monkeypatch.setattr(logproc.exact_file, "FILE_LIMIT", 300)
+    monkeypatch.setattr(logproc.exact_file, "KEEP", 99)
     monkeypatch.setattr(logproc.consumer, "RETRY_S", 0.001)
     return Scene(folder)
 

@@ -29,6 +29,7 @@ class Measure:
 
     name = "measure"
     commit_every_s = 0.1
+    rest_s = 0.0
 
     def __init__(self, settings: Settings, state: Path, clock: Callable[[], int] = now_ms) -> None:
         self._journal = Journal(state / "measure.db")

@@ -29,7 +29,7 @@ from logproc.stores.sqlite_schema import (
     VERSION,
     Table,
 )
-from logproc.stores.store import StoreUnavailableError, Written
+from logproc.stores.store import Settled, StoreUnavailableError, Written
 
 MOST_OPEN_FILES: Final = 32
 """A log whose lines leap about in time touches many days; so many stay open."""
@@ -68,6 +68,8 @@ class SqliteStore:
     """
 
     name = "sqlite"
+    commit_every_s = 1.0
+    rest_s = 0.0
 
     def __init__(self, folder: Path, keep_days: int, now_ms: Callable[[], int]) -> None:
         self._folder = folder
@@ -130,8 +132,8 @@ class SqliteStore:
         self.uncounted -= stored
         return Written(stored, given - stored, expired)
 
-    def settle(self) -> None:
-        """Return when everything written so far would survive a power cut.
+    def settle(self) -> Settled:
+        """Return when everything written so far would survive a power cut; `write` has told everything else.
 
         Raises:
             StoreUnavailableError: the disk does not take it.
@@ -144,6 +146,7 @@ class SqliteStore:
             ):  # its log was taken in, or the day is over
                 _sync(Path(f"{path}-wal"))
             self._unsettled.discard(path)
+        return Settled()
 
     def close(self) -> None:
         """Close every file."""

@@ -15,6 +15,10 @@ class StoreUnavailableError(Exception):
     """
 
 
+class StoreBusyError(Exception):
+    """The store needs longer, and nothing is wrong with it: it waited a moment, and may be asked again at once."""
+
+
 class Written(NamedTuple):
     """What became of documents that were handed to a store."""
 
@@ -23,6 +27,27 @@ class Written(NamedTuple):
     expired: int = 0
     rejected: int = 0
 
+    def plus(self, other: Written) -> Written:
+        """The sum of both."""
+        return Written(*(one + more for one, more in zip(self, other, strict=True)))
+
+
+class Refused(NamedTuple):
+    """A document that the store will never take: as the store was given it (JSON), and why."""
+
+    event_id: str
+    error_type: str
+    detail: str
+    document: bytes
+
+
+class Settled(NamedTuple):
+    """What became of the documents of which no answer of `write` said it."""
+
+    written: Written = Written()
+    refused: Sequence[Refused] = ()
+    """One for each that is counted as rejected."""
+
 
 class Store(Protocol):
     """Where documents are written. One process writes."""
@@ -30,6 +55,14 @@ class Store(Protocol):
     @property
     def name(self) -> str:
         """The store's name in metrics."""
+
+    @property
+    def commit_every_s(self) -> float:
+        """While there is a backlog, settle about so often."""
+
+    @property
+    def rest_s(self) -> float:
+        """When there is no backlog, gather what comes for so long before it is settled."""
 
     @property
     def uncounted(self) -> int:
@@ -45,19 +78,22 @@ class Store(Protocol):
         """The counts of the last round are committed."""
 
     def write(self, requests: Sequence[Documents], servers: Sequence[Documents]) -> Written:
-        """Keep these documents; those that are there already are counted, not written again.
+        """Take these documents, all or none; those that are there already are counted, not written again.
 
-        Each document is counted as stored once, though a stop or a failure comes between storing and counting.
+        Returns what is known at once of their fate; `settle` tells the rest. Each document is counted as stored once,
+        though a stop or a failure comes between storing and counting, if the store has means to know it (`uncounted`).
 
         Raises:
             StoreUnavailableError: not now; give the same again later.
+            StoreBusyError: not yet; give the same again.
         """
 
-    def settle(self) -> None:
-        """Return when everything written so far would survive a power cut.
+    def settle(self) -> Settled:
+        """Return when everything taken so far would survive a power cut.
 
         Raises:
             StoreUnavailableError: not now; ask again later.
+            StoreBusyError: not yet; ask again.
         """
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -12,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from logproc.consumer import PausedError
+from logproc.consumer import NotYetError, PausedError
 from logproc.settings import Settings
 from logproc.state import StateLockedError
-from logproc.stores.documents import Documents
+from logproc.stores.documents import Documents, time_text
 from logproc.stores.index import Index, read_counters
-from logproc.stores.store import StoreUnavailableError, Written
+from logproc.stores.store import Refused, Settled, StoreBusyError, StoreUnavailableError, Written
 from logproc.tailing.block import Cursor
 from tests.lines import NOW_MS, block, raw
 from tests.stores.documents_of import all_in, at, flat, read
@@ -46,6 +47,8 @@ class FailingStore:
     """A store that can be told to refuse."""
 
     name = "failing"
+    commit_every_s = 1.0
+    rest_s = 0.0
     uncounted = 0
 
     def __init__(self) -> None:
@@ -63,9 +66,10 @@ class FailingStore:
         self.is_settled = False
         return Written(stored=sum(map(len, [*requests, *servers])))
 
-    def settle(self) -> None:
+    def settle(self) -> Settled:
         self._check()
         self.is_settled = True
+        return Settled()
 
     def close(self) -> None:
         pass
@@ -139,6 +143,72 @@ def test_an_index_db_that_cannot_be_written_pauses_and_the_numbers_are_not_lost(
     index.close()
 
 
+class PickyStore(FailingStore):
+    """A store that says only on settling what it refuses, and that may need longer."""
+
+    needs_longer = False
+
+    def write(self, requests: Sequence[Documents], servers: Sequence[Documents]) -> Written:
+        self._check()
+        return Written()
+
+    def settle(self) -> Settled:
+        self._check()
+        if self.needs_longer:
+            raise StoreBusyError
+        return Settled(Written(stored=1, rejected=1), [Refused("abc", "bad_type", "it is bad", b'{"x":1}')])
+
+
+def test_what_the_store_tells_on_settling_is_counted_and_refused_documents_are_kept(tmp_path: Path) -> None:
+    store = PickyStore()
+    index = Index(SETTINGS, tmp_path, store, lambda: NOW_MS)
+    index.take(block(b"".join(LINES[:2])))
+    store.needs_longer = True
+    with pytest.raises(NotYetError):
+        index.commit([cursor(5)], {})
+    assert index.cursors() == []
+    store.needs_longer = False
+    index.commit([cursor(5)], {})
+    index.close()
+
+    found = counted(tmp_path)
+    assert found["logproc_documents", "stored", "failing"] == 1
+    assert found["logproc_documents", "rejected", "failing"] == 1
+    assert rejected_in(tmp_path) == [
+        {
+            "time": time_text(NOW_MS),
+            "event_id": "abc",
+            "error_type": "bad_type",
+            "detail": "it is bad",
+            "document": {"x": 1},
+        }
+    ]
+
+
+def test_refused_documents_of_a_commit_that_failed_are_written_once(tmp_path: Path) -> None:
+    index = Index(SETTINGS, tmp_path, PickyStore(), lambda: NOW_MS)
+    index.take(block(LINES[0]))
+    with sqlite3.connect(tmp_path / "index.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        index._database.connection.execute("PRAGMA busy_timeout=0")
+        with pytest.raises(PausedError):
+            index.commit([cursor(5)], {})
+        other.execute("ROLLBACK")
+    index.close()  # as a kill would: the line stands in the file, and nothing of it in the database
+    assert len(rejected_in(tmp_path)) == 1
+
+    again = Index(SETTINGS, tmp_path, PickyStore(), lambda: NOW_MS)
+    assert rejected_in(tmp_path) == []
+    again.take(block(LINES[0]))
+    again.commit([cursor(5)], {})
+    again.close()
+    assert len(rejected_in(tmp_path)) == 1
+
+
+def rejected_in(state: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (state / "rejected" / "index.jsonl").read_bytes().splitlines()]
+
+
 def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     index = open_index(tmp_path)
     with pytest.raises(StateLockedError, match=f"in use by process {os.getpid()}"):
@@ -161,9 +231,10 @@ whole = index._store.settle
 
 
 def settle_and_die():
-    whole()
+    settled = whole()
     if done >= len(data) // 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    return settled
 
 
 if kill_at == "between store and index.db":
