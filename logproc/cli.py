@@ -261,6 +261,15 @@ def schema() -> None:
     typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
 
 
+def _archive(settings: Any) -> Any:
+    from logproc.stores.archives import UnusableArchiveError, open_archive
+
+    try:
+        return open_archive(settings)
+    except UnusableArchiveError as error:
+        _fail(str(error), 1)
+
+
 @app.command()
 def query(
     last: Annotated[
@@ -343,22 +352,24 @@ def query(
     """Find requests: by time, outcome, flag, model, client, user, id or duration."""
     settings = _settings(pipeline)
     from logproc.query import run_query
-    from logproc.stores.archives import open_archive
+    from logproc.question import Asked
 
     if as_json and as_csv:
         _fail("--json and --csv exclude each other", 2)
     code = run_query(
-        open_archive(settings),
-        last=last,
-        since=since,
-        until=until,
-        outcomes=outcome or (),
-        flags=flag or (),
-        models=model or (),
-        clients=client or (),
-        users=user or (),
-        ids=ids or (),
-        slower_than=slower_than,
+        _archive(settings),
+        Asked(
+            last=last,
+            since=since,
+            to=until,
+            outcome=outcome or (),
+            flag=flag or (),
+            model=model or (),
+            client=client or (),
+            user=user or (),
+            id=ids or (),
+            slower_than=slower_than,
+        ),
         by=by,
         limit=limit,
         follow=follow,

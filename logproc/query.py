@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final, Literal, TextIO, cast, get_args
 
-from logproc.flags import FLAGS
 from logproc.query_output import (
     CsvWriter,
     RequestTable,
@@ -24,7 +20,7 @@ from logproc.query_output import (
     write_groups_csv,
     write_rows,
 )
-from logproc.record import OUTCOMES
+from logproc.question import Asked, UsageError, check_one_of, question_of
 from logproc.stores.archive import Archive, By, Coverage, Found, Question
 from logproc.stores.documents import time_text
 from logproc.stores.sqlite_archive import SqliteArchive
@@ -37,13 +33,6 @@ FOLLOW_S: Final = 1.0
 LATE_MS: Final = 60_000
 """`--follow` also shows documents that come so much later than others of their time."""
 
-_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?")
-_UNIT_MS: Final = {"ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6, "d": 8.64e7, "w": 6.048e8}
-
-
-class UsageError(Exception):
-    """What was asked for cannot be understood; the message says what can."""
-
 
 def now_ms() -> int:
     """The wall clock, ms since 1970."""
@@ -52,17 +41,8 @@ def now_ms() -> int:
 
 def run_query(
     archive: Archive,
+    asked: Asked,
     *,
-    last: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    outcomes: Sequence[str] = (),
-    flags: Sequence[str] = (),
-    models: Sequence[str] = (),
-    clients: Sequence[str] = (),
-    users: Sequence[str] = (),
-    ids: Sequence[str] = (),
-    slower_than: str | None = None,
     by: str | None = None,
     limit: int = 50,
     follow: bool = False,
@@ -75,16 +55,11 @@ def run_query(
 ) -> int:
     """Answer one question from what a store holds, and return the exit code: 0, 1 failed, 2 usage.
 
-    `last` is a span such as `90s`, `1h`, `7d`; `since` and `until` are RFC 3339 times, dates, or spans before now;
-    without any of them everything stored is searched. `slower_than` is a span, a plain number means seconds.
     `limit` 0 means all. `wait` sleeps between two looks of `follow`, and says whether to go on.
     """
     try:
-        question = _question(
-            last, since, until, clock(), outcomes=outcomes, flags=flags, models=models, clients=clients, users=users,
-            ids=ids, slower_than=slower_than,
-        )  # fmt: skip
-        _check_together(question, by=by, limit=limit, follow=follow, sql=sql, until=until)
+        question = question_of(asked, clock(), options=True)
+        _check_together(question, by=by, limit=limit, follow=follow, sql=sql, until=asked.to)
         if not follow and archive.missing:
             err.write(f"logproc: {archive.missing}\n")
             return 1
@@ -115,55 +90,11 @@ def _sleep(span_s: float) -> bool:
     return True
 
 
-# --- what is asked ---------------------------------------------------------------------------------------------------
-
-
-def _question(
-    last: str | None,
-    since: str | None,
-    until: str | None,
-    now: int,
-    *,
-    outcomes: Sequence[str],
-    flags: Sequence[str],
-    models: Sequence[str],
-    clients: Sequence[str],
-    users: Sequence[str],
-    ids: Sequence[str],
-    slower_than: str | None,
-) -> Question:
-    if last is not None and (since is not None or until is not None):
-        raise UsageError("--last says all: give it alone, or --from and --to")
-    for given, known, option in ((outcomes, OUTCOMES, "--outcome"), (flags, FLAGS, "--flag")):
-        for name in given:
-            if name not in known:
-                raise UsageError(_unknown(option, name, known))
-    since_ms = now - round(span_ms(last, "--last")) if last is not None else None
-    if since is not None:
-        since_ms = moment_ms(since, now, "--from")
-    until_ms = None if until is None else moment_ms(until, now, "--to")
-    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
-        raise UsageError(f"--from {time_text(since_ms)} is not before --to {time_text(until_ms)}")
-    return Question(
-        since_ms=since_ms,
-        until_ms=until_ms,
-        outcomes=tuple(outcomes),
-        flags=tuple(flags),
-        models=tuple(models),
-        clients=tuple(clients),
-        users=tuple(users),
-        ids=tuple(ids),
-        slower_than_ns=None
-        if slower_than is None
-        else round(span_ms(slower_than, "--slower-than", bare_unit="s") * 1e6),
-    )
-
-
 def _check_together(
     question: Question, *, by: str | None, limit: int, follow: bool, sql: str | None, until: str | None
 ) -> None:
-    if by is not None and by not in get_args(By):
-        raise UsageError(_unknown("--by", by, get_args(By)))
+    if by is not None:
+        check_one_of(by, get_args(By), "--by")
     if limit < 0:
         raise UsageError("--limit: 0 is all, and there is no less")
     if sum((by is not None, follow, sql is not None)) > 1:
@@ -172,46 +103,6 @@ def _check_together(
         raise UsageError("--follow has no end: leave out --to")
     if sql is not None and replace(question, since_ms=None, until_ms=None) != Question():
         raise UsageError("--sql brings its own WHERE: only --last, --from and --to go with it")
-
-
-def _unknown(option: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{option} {name!r} is none of {', '.join(known)}.{hint}"
-
-
-def span_ms(text: str, option: str, bare_unit: str | None = None) -> float:
-    """A span such as `250ms`, `3s`, `1.5h` → ms; `bare_unit` is that of a plain number, if there may be one.
-
-    Raises:
-        UsageError: it is no such text.
-    """
-    found = _SPAN.fullmatch(text.strip())
-    unit = found and (found[2] or bare_unit)
-    if not found or not unit or len(found[1]) > 15:
-        raise UsageError(f"{option} {text!r}: expected a span such as 250ms, 3s, 15m, 1h, 7d")
-    return float(found[1]) * _UNIT_MS[unit]
-
-
-def moment_ms(text: str, now: int, option: str) -> int:
-    """A time, a date, or a span before `now` → ms since 1970. Without a time zone it is UTC.
-
-    Raises:
-        UsageError: it is no such text.
-    """
-    if text.strip() == "now":
-        return now
-    if _SPAN.fullmatch(text.strip()) and not text.strip().isdigit():
-        return now - round(span_ms(text, option))
-    try:
-        when = datetime.fromisoformat(text.strip())
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0, int(when.timestamp() * 1000))
-    except (ValueError, OverflowError):
-        raise UsageError(
-            f"{option} {text!r}: expected a time such as 2026-11-20T14:02:00Z, a date, or a span before now such as 1h"
-        ) from None
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

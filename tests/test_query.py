@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc.ids import id_bytes
-from logproc.query import UsageError, moment_ms, run_query, span_ms
+from logproc.query import run_query
+from logproc.question import Asked, UsageError, moment_ms, span_ms
 from logproc.record import DAY_MS, MOST, make_line_id
-from logproc.stores.archive import Position, Question
+from logproc.stores.archive import Archive, Position, Question
 from logproc.stores.documents import time_text
 from logproc.stores.sqlite_archive import SqliteArchive
 from tests.lines import NOW_MS, raw
@@ -31,6 +32,14 @@ from tests.stores.documents_of import MIDNIGHT_MS, at, documents, read, store_in
 
 LAST_FIVE_DAYS = st.integers(MIDNIGHT_MS - 2 * DAY_MS - 5, NOW_MS)
 NAMES = st.sampled_from([None, "a", "b", "it's; --"])
+
+
+def ask(archive: Archive, **question: Any) -> tuple[int, str, str]:
+    """The question as the command line would put it: exit code, output, error output."""
+    out, err = io.StringIO(), io.StringIO()
+    asked = Asked(**{name: question.pop(name) for name in Asked.__slots__ if name in question})
+    code = run_query(archive, asked, out=out, err=err, **{"clock": lambda: NOW_MS, **question})
+    return code, out.getvalue(), err.getvalue()
 
 
 class Shelf:
@@ -47,9 +56,7 @@ class Shelf:
             store.close()
 
     def ask(self, **question: Any) -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
-        given = {"clock": lambda: NOW_MS, **question}
-        return run_query(SqliteArchive(self.folder), out=out, err=err, **given), out.getvalue(), err.getvalue()
+        return ask(SqliteArchive(self.folder), **question)
 
     def found(self, **question: Any) -> list[dict[str, Any]]:
         code, out, _ = self.ask(form="json", **question)
@@ -150,13 +157,13 @@ def test_answers_are_those_of_a_plain_recount(
     expected = sorted(filter(fits, every), key=lambda each: (each["@timestamp"], sortable(each)), reverse=True)
     question = {
         "since": None if since is None else time_text(since),
-        "until": None if until is None else time_text(until),
-        "outcomes": outcomes,
-        "flags": flags,
-        "models": models,
-        "clients": clients,
-        "users": users,
-        "ids": ids,
+        "to": None if until is None else time_text(until),
+        "outcome": outcomes,
+        "flag": flags,
+        "model": models,
+        "client": clients,
+        "user": users,
+        "id": ids,
         "slower_than": slower_than,
     }
     assert shelf.found(limit=limit, **question) == (expected[:limit] if limit else expected)
@@ -217,11 +224,11 @@ def test_one_request_is_found_by_any_of_its_ids_and_shown_whole(tmp_path: Path) 
         at(NOW_MS, request_id="req-1", response_id="cmpl-1", trace_id="abc", weather={"rain": True}, ttft_ms=81.5),
         at(NOW_MS - 5, request_id="req-2"),
     )
-    (whole,) = shelf.found(ids=["req-1"])
+    (whole,) = shelf.found(id=["req-1"])
     for each in ("cmpl-1", "abc", whole["event.id"]):
-        assert shelf.found(ids=[each]) == [whole]
-    assert len(shelf.found(ids=["req-1", "req-2"])) == 2
-    _, out, _ = shelf.ask(ids=[whole["event.id"]])
+        assert shelf.found(id=[each]) == [whole]
+    assert len(shelf.found(id=["req-1", "req-2"])) == 2
+    _, out, _ = shelf.ask(id=[whole["event.id"]])
     assert "llm.extra" in out
     assert '{"weather":{"rain": true}}' in out
     assert "81500000 ns  (82 ms)" in out
@@ -230,9 +237,9 @@ def test_one_request_is_found_by_any_of_its_ids_and_shown_whole(tmp_path: Path) 
 def test_an_id_that_is_known_is_still_held_against_the_other_conditions(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, at(NOW_MS, client="a"))
     event_id = shelf.found()[0]["event.id"]
-    assert shelf.found(ids=[event_id], clients=["b"]) == []
-    assert shelf.found(ids=[event_id], last="1s") == shelf.found()
-    assert shelf.found(ids=[event_id], until="1h") == []
+    assert shelf.found(id=[event_id], client=["b"]) == []
+    assert shelf.found(id=[event_id], last="1s") == shelf.found()
+    assert shelf.found(id=[event_id], to="1h") == []
 
 
 def test_the_table_names_its_columns_and_is_newest_first(tmp_path: Path) -> None:
@@ -264,7 +271,7 @@ def test_a_narrow_terminal_still_says_who_and_where_the_time_went_and_what_it_le
     shelf = Shelf(tmp_path, at(NOW_MS, model="m" * 40, client="10.0.0.1", user_id="ann", **times))
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
-    assert run_query(SqliteArchive(shelf.folder), out=out, err=io.StringIO()) == 0
+    assert run_query(SqliteArchive(shelf.folder), Asked(), out=out, err=io.StringIO()) == 0
     head, row, note = out.getvalue().splitlines()
     assert len(re.sub("\x1b.*?m", "", head)) <= 80
     assert "ann" in row
@@ -302,7 +309,7 @@ HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e\r\n[red]=cmd"
 
 
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
-@pytest.mark.parametrize("question", [{}, {"by": "client"}, {"ids": [HOSTILE]}, {"sql": "SELECT * FROM requests"}])
+@pytest.mark.parametrize("question", [{}, {"by": "client"}, {"id": [HOSTILE]}, {"sql": "SELECT * FROM requests"}])
 def test_a_hostile_text_cannot_do_anything_to_the_terminal(tmp_path: Path, form: str, question: dict[str, Any]) -> None:
     shelf = Shelf(tmp_path, at(NOW_MS, client=HOSTILE, request_id=HOSTILE, model=HOSTILE, **{HOSTILE: [HOSTILE]}))
     code, out, _ = shelf.ask(form=form, **question)
@@ -341,7 +348,7 @@ def test_sql_sees_the_range_and_can_only_read(tmp_path: Path) -> None:
     everything = shelf.found(sql=question)
     assert [each["client"] for each in everything] == ["0", "1", "2", "3"]
     assert {each["event"] for each in everything} == {each["event.id"] for each in shelf.found()}
-    assert [each["client"] for each in shelf.found(sql=question, since="36h", until="12h")] == ["1"]
+    assert [each["client"] for each in shelf.found(sql=question, since="36h", to="12h")] == ["1"]
     assert shelf.found(sql="SELECT percentile(duration_ns, 50) AS p FROM requests") == [{"p": 1e6}]
     assert shelf.found(sql="SELECT count(*) AS n FROM servers") == [{"n": 0}]
     for statement in (
@@ -375,18 +382,18 @@ def test_sql_over_too_many_days_says_how_many_it_can(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("question", "said"),
     [
-        ({"outcomes": ["emtpy"]}, "Did you mean empty?"),
-        ({"flags": ["slowish"]}, "--flag 'slowish' is none of empty_completion, slow,"),
+        ({"outcome": ["emtpy"]}, "Did you mean empty?"),
+        ({"flag": ["slowish"]}, "--flag 'slowish' is none of empty_completion, slow,"),
         ({"by": "users"}, "Did you mean user_id?"),
         ({"last": "soon"}, "--last 'soon': expected a span such as 250ms, 3s"),
         ({"last": "5"}, "--last '5': expected a span"),
         ({"slower_than": "-3s"}, "--slower-than '-3s'"),
         ({"since": "yesterday"}, "--from 'yesterday': expected a time such as"),
-        ({"since": "1h", "until": "2h"}, "is not before --to"),
-        ({"last": "1h", "until": "2h"}, "--last says all"),
+        ({"since": "1h", "to": "2h"}, "is not before --to"),
+        ({"last": "1h", "to": "2h"}, "--last says all"),
         ({"by": "model", "follow": True}, "ask one"),
-        ({"follow": True, "until": "now"}, "--follow has no end"),
-        ({"sql": "SELECT 1", "clients": ["a"]}, "--sql brings its own WHERE"),
+        ({"follow": True, "to": "now"}, "--follow has no end"),
+        ({"sql": "SELECT 1", "client": ["a"]}, "--sql brings its own WHERE"),
         ({"limit": -1}, "--limit"),
     ],
 )
@@ -407,7 +414,7 @@ def test_no_store_yet_is_said_with_what_to_do(tmp_path: Path) -> None:
 
 def test_nothing_found_says_what_was_searched_and_what_there_is(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, at(MIDNIGHT_MS), at(MIDNIGHT_MS - DAY_MS))
-    code, out, err = shelf.ask(since="2026-03-31T10:00:00Z", until="2026-03-31T11:00:00Z")
+    code, out, err = shelf.ask(since="2026-03-31T10:00:00Z", to="2026-03-31T11:00:00Z")
     assert (code, out) == (0, "")
     assert err == (
         "No request matches from 2026-03-31T10:00:00.000Z to 2026-03-31T11:00:00.000Z; "
@@ -415,7 +422,7 @@ def test_nothing_found_says_what_was_searched_and_what_there_is(tmp_path: Path) 
     )
     (tmp_path / "empty").mkdir()
     out_text, err_text = io.StringIO(), io.StringIO()
-    assert run_query(SqliteArchive(tmp_path / "empty"), out=out_text, err=err_text) == 0
+    assert run_query(SqliteArchive(tmp_path / "empty"), Asked(), out=out_text, err=err_text) == 0
     assert "the store holds no request yet" in err_text.getvalue()
 
 
@@ -473,7 +480,7 @@ def test_follow_shows_the_last_ones_and_then_each_new_one_once_also_the_late(tmp
 def test_follow_begins_before_there_is_any_store_and_keeps_to_its_conditions(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     looks = Looks(lambda: shelf.add(at(NOW_MS, client="a"), at(NOW_MS + 1, client="b")), lambda: None)
-    code, out, _ = shelf.ask(follow=True, clients=["b"], wait=looks)
+    code, out, _ = shelf.ask(follow=True, client=["b"], wait=looks)
     assert code == 0
     head, row = out.splitlines()
     assert head.startswith("time (UTC)")
@@ -485,8 +492,8 @@ def test_a_pipe_that_is_closed_early_ends_it_quietly(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from logproc.query import run_query; "
         "from logproc.stores.sqlite_archive import SqliteArchive; "
-        "archive = SqliteArchive(Path(sys.argv[1])); "
-        "sys.exit(run_query(archive, limit=0, form=sys.argv[2], out=sys.stdout, err=sys.stderr))"
+        "from logproc.question import Asked; archive = SqliteArchive(Path(sys.argv[1])); "
+        "sys.exit(run_query(archive, Asked(), limit=0, form=sys.argv[2], out=sys.stdout, err=sys.stderr))"
     )
     for form in ("table", "json", "csv"):
         command = [sys.executable, "-c", program, str(shelf.folder), form]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from logproc.query import run_query
 from logproc.record import DAY_MS
 from logproc.settings import Settings
 from logproc.stores import elasticsearch_archive
@@ -32,7 +30,7 @@ from logproc.stores.store import StoreUnavailableError
 from tests.lines import NOW_MS
 from tests.services.elasticsearch import call
 from tests.stores.documents_of import at, documents, store_in
-from tests.test_query import LINES, NAMES, several
+from tests.test_query import LINES, NAMES, ask, several
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 _numbers = itertools.count()
@@ -189,20 +187,14 @@ def test_pages_one_after_the_other_are_the_whole_list(
     assert len(both.elasticsearch.series(Question(), MINUTE_MS, by_model=True).steps) == 7
 
 
-def ask(archive: Any, **question: Any) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    code = run_query(archive, clock=lambda: NOW_MS, out=out, err=err, **question)
-    return code, out.getvalue(), err.getvalue()
-
-
 def test_the_command_prints_the_same_for_both_stores(both: Both) -> None:
     both.add(*(at(NOW_MS - i, client=f"{i}", duration_ms=100 + i, odd={"x": [i]}) for i in range(9)))
     for question in (
         {"form": "json"},
         {"form": "csv", "last": "1h"},
         {"limit": 3},
-        {"ids": ["nothing"]},
-        {"last": "1s", "clients": ["3", "5"]},
+        {"id": ["nothing"]},
+        {"last": "1s", "client": ["3", "5"]},
     ):
         assert ask(both.elasticsearch, **question) == ask(both.sqlite, **question)
     code, out, err = ask(both.elasticsearch, by="client", form="json")
