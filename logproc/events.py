@@ -25,17 +25,25 @@ Ints = npt.NDArray[np.int64]
 LEAST_TOKENS_FOR_SPEED: Final = 16
 """Fewer tokens say nothing about the decode speed of one request."""
 
+LATE_S: Final = 60
+"""A record that is so far behind the newest of its file counts in the metrics only."""
+
+TOO_LATE: Final = -1
+"""In place of the second of such a record."""
+
 
 @dataclass(slots=True)
 class Events:
     """The events of n requests as columns; a column is None when nothing in it is known, NaN is one unknown value.
 
-    Status events: `kind` (into `kinds.list`), `time_ms`. Token events: the counts. Duration events: the times in ms;
-    `tpot_ms` is the engine's, else reckoned for streams of at least 16 tokens.
+    Status events: `kind` (into `kinds.list`), `time_ms`, and `second`: seconds since 1970, or TOO_LATE. Token events:
+    the counts. Duration events: the times in ms; `tpot_ms` is the engine's, else reckoned for streams of at least 16
+    tokens.
     """
 
     kind: npt.NDArray[np.int32]
     time_ms: Ints
+    second: Ints
     duration_ms: Floats
     prompt_tokens: Floats
     completion_tokens: Floats
@@ -59,12 +67,15 @@ class Gathered:
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
+        self.newest_s = 0
+        """The newest second read so far in the source of the next block, but never in the future."""
         self._reset()
 
     def _reset(self) -> None:
         self._count = 0
         self._kind: list[npt.NDArray[np.int32]] = []
         self._times: list[Ints] = []
+        self._seconds: list[Ints] = []
         self._columns: dict[str, list[Floats]] = {}
 
     def __len__(self) -> int:
@@ -100,12 +111,29 @@ class Gathered:
             self._columns[name].append(made[name] if name in made else np.full(len(rows), np.nan))
         self._kind.append(kind)
         self._times.append(times)
+        self._seconds.append(self._seconds_of(times, now_ms // 1000))
         self._count += len(rows)
+
+    def _seconds_of(self, times: Ints, now_s: int) -> Ints:
+        """The second of each record; those that come too late after newer ones of their source are marked."""
+        seconds = times // 1000
+        if not len(seconds):
+            return seconds
+        before = self.newest_s
+        if seconds.max() <= now_s:
+            self.newest_s = max(before, int(seconds.max()))
+            if seconds.min() >= self.newest_s - LATE_S:
+                return seconds
+        newest = np.maximum.accumulate(np.where(seconds <= now_s, seconds, before))
+        self.newest_s = max(before, int(newest[-1]))
+        seconds[seconds < np.maximum(newest, before) - LATE_S] = TOO_LATE
+        return seconds
 
     def take(self) -> Events:
         """Everything gathered, as arrays; what comes next begins anew."""
         kind = np.concatenate(self._kind) if self._kind else np.empty(0, np.int32)
         times = np.concatenate(self._times) if self._times else np.empty(0, np.int64)
+        seconds = np.concatenate(self._seconds) if self._seconds else np.empty(0, np.int64)
         column = {name: np.concatenate(parts) for name, parts in self._columns.items()}
         self._reset()
         duration, prompt, completion = (column.get(name, np.empty(0)) for name in _ALWAYS)
@@ -115,7 +143,7 @@ class Gathered:
         rare = {name: column.get(name) for name in _RARE}
         stream = self.kinds.streams[kind]
         rare["tpot_ms"] = _time_per_token(rare["tpot_ms"], rare["ttft_ms"], duration, completion, stream)
-        return Events(kind, times, duration, prompt, completion, **rare)
+        return Events(kind, times, seconds, duration, prompt, completion, **rare)
 
 
 def columns(rows: Sequence[RequestRecord], kind: npt.NDArray[np.int32], kinds: Kinds, now_ms: int) -> Events:

@@ -1,0 +1,55 @@
+"""One-second buckets of log time: a row of whole numbers for each model and second. Merging is adding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from logproc.alerts.columns import Columns, Ints
+
+
+class Buckets:
+    """The buckets of some stretch of log time, by model; seconds in which nothing happened take no room.
+
+    `rows[model][second]` has the shape (columns,), seconds since 1970. A row is never changed, only replaced.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.rows: dict[str, dict[int, Ints]] = {}
+
+    def add_row(self, model: str, second: int, row: Ints) -> None:
+        """Merge what happened in one second."""
+        mine = self.rows.setdefault(model, {})
+        known = mine.get(second)
+        mine[second] = row if known is None else known + row
+
+    def add(self, other: Buckets) -> None:
+        """Merge others of the same columns into these."""
+        for model, rows in other.rows.items():
+            for second, row in rows.items():
+                self.add_row(model, second, row)
+
+    def series(self, model: str, start: int, end: int) -> Ints:
+        """All columns of a model over the seconds from `start` to before `end`; shape (seconds, columns)."""
+        found = np.zeros((end - start, len(self.columns)), np.int64)
+        rows = self.rows.get(model)
+        if rows:
+            for second in rows.keys() & range(start, end) if len(rows) < end - start else range(start, end):
+                row = rows.get(second)
+                if row is not None:
+                    found[second - start] = row
+        return found
+
+    def total(self, model: str, start: int, end: int) -> Ints:
+        """All columns of a model summed up over the seconds from `start` to before `end`; shape (columns,)."""
+        rows = self.rows.get(model, {})
+        within = [row for second, row in rows.items() if start <= second < end]
+        return np.sum(within, axis=0) if within else np.zeros(len(self.columns), np.int64)
+
+    def forget_before(self, second: int) -> None:
+        """Drop the seconds before `second`, and models of which nothing is left."""
+        for model, rows in list(self.rows.items()):
+            for each in [each for each in rows if each < second]:
+                del rows[each]
+            if not rows:
+                del self.rows[model]

@@ -1,0 +1,104 @@
+"""Traffic that falls silent where there usually is some."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from logproc.alerts.alert import SEVERITIES
+from logproc.alerts.columns import Ints
+from logproc.alerts.hosts import Reading
+from logproc.alerts.usual import HOUR, LEAST_DAYS, Hours
+from logproc.settings import Levels
+
+EXPECTED: Final = 10.0
+"""So many requests must have been expected for their absence to mean something."""
+AGAIN_S: Final = 300
+"""As long as it is silent it is looked again so often whether there usually is traffic."""
+_RECENT_DAYS: Final = 7
+
+
+class Silence:
+    """Tells when a model has had no request for longer than allowed."""
+
+    def __init__(self, levels: Levels, hours: Hours) -> None:
+        self._hours = hours
+        self._bounds = [
+            (number, math.ceil(bound), bound)
+            for number, severity in enumerate(SEVERITIES, 1)
+            if (bound := getattr(levels, severity)) is not None
+        ]
+        self._for_s = levels.for_s
+
+    def readings(
+        self, requests: dict[str, Ints], last: dict[str, int], silent: set[str], start: int, end: int
+    ) -> Iterator[tuple[str, int, Reading]]:
+        """(model, second, reading) in order of time; the model is empty where it is all of several.
+
+        `requests` are counts by model and second from `start` to before `end`, `last` the last second with a request
+        before that, `silent` those of which it is known already.
+        """
+        if not self._bounds:
+            return
+        seconds = np.arange(start, end)
+        newest = {}
+        for model in sorted(last.keys() | requests.keys()):
+            counts = requests.get(model)
+            here = np.full(len(seconds), last.get(model, -1))
+            if counts is not None:
+                here = np.maximum.accumulate(np.where(counts > 0, seconds, here))
+            newest[model] = here
+        points: list[tuple[int, str]] = []
+        for model, here in newest.items():
+            gap = seconds - here
+            wanted = (gap > self._bounds[0][1]) & (seconds % AGAIN_S == 0)
+            for _, bound, _ in self._bounds:
+                wanted |= gap == bound
+            if model in silent or "" in silent:
+                wanted |= gap == 0
+            points += [(int(second), model) for second in seconds[wanted & (here >= 0)]]
+        silent = set(silent)
+        for second, model in sorted(points):
+            place = second - start
+            if newest[model][place] == second:
+                for key in ("", model):
+                    if key in silent:
+                        silent.discard(key)
+                        yield (
+                            key,
+                            second,
+                            Reading("traffic_silent", 0, 0.0, None, 0, True, second, {}, ends_at_once=True),
+                        )
+                continue
+            found = self._reading(model, int(newest[model][place]), second)
+            if not found.level or "" in silent:
+                continue
+            others = [other for other in newest if other != model and self._expected(other, second - HOUR, second)]
+            all_silent = others and all(second - newest[other][place] >= self._bounds[0][1] for other in others)
+            key = "" if all_silent and model not in silent else model
+            silent.add(key)
+            yield key, second, found
+
+    def _reading(self, model: str, last: int, second: int) -> Reading:
+        expected = self._expected(model, last + 1, second)
+        level, value = 0, float(second - last)
+        bound = self._bounds[0][2]
+        if expected >= EXPECTED:
+            for number, least, each in self._bounds:
+                if second - last >= least:
+                    level, bound = number, each
+        facts: dict[str, object] = {"expected_requests": round(expected)}
+        return Reading("traffic_silent", level, value, bound, 0, False, last + 1, facts, for_s=self._for_s)
+
+    def _expected(self, model: str, start: int, end: int) -> float:
+        """How many requests there usually are between two seconds, carefully reckoned."""
+        expected = 0.0
+        for hour in range(start // HOUR, end // HOUR + 1):
+            days = self._hours.same_hours(model, hour)[:_RECENT_DAYS, 0]
+            if len(days) >= LEAST_DAYS:
+                rate = float(np.quantile(days, 0.25)) / HOUR
+                expected += rate * (min(end, (hour + 1) * HOUR) - max(start, hour * HOUR))
+        return expected
