@@ -91,5 +91,5 @@ def _notifier(settings: Settings, name: str) -> Finding:
     try:
         made = build_one(settings, name)
     except ChannelError as error:
-        return Finding("error", "notifiers", str(error))
+        return Finding("error", error.key, error.text)
     return Finding("ok", f"notifiers.{name}", f"{made!r}; to try it: logproc notify-test {name}")

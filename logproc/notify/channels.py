@@ -28,7 +28,12 @@ _MODULES: Final[Mapping[str, Any]] = {
 
 
 class ChannelError(Exception):
-    """A channel of the settings cannot be made; the message begins with the key."""
+    """A channel of the settings cannot be made: which key, and what is wrong with it."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(f"{key}: {text}")
+        self.key = key
+        self.text = text
 
 
 def build(settings: Settings) -> dict[str, Channel]:
@@ -96,7 +101,7 @@ def _template(path: Path | None, key: str) -> Any:
     try:
         return templates.read(path) if path is not None else None
     except templates.TemplateError as error:
-        raise ChannelError(f"{key}.template_file: {error}") from None
+        raise ChannelError(f"{key}.template_file", str(error)) from None
 
 
 def _secret(section: sections.Notifier, field: str, key: str) -> str:
@@ -110,15 +115,15 @@ def _secret(section: sections.Notifier, field: str, key: str) -> str:
         try:
             value = path.read_text("utf-8").strip()
         except OSError as error:
-            raise ChannelError(f"{where}: {path} cannot be read: {(error.strerror or '').lower()}") from None
+            raise ChannelError(where, f"{path} cannot be read: {(error.strerror or '').lower()}") from None
         except UnicodeDecodeError:
-            raise ChannelError(f"{where}: {path} is not UTF-8") from None
+            raise ChannelError(where, f"{path} is not UTF-8") from None
     else:
         return ""
     if not value:
-        raise ChannelError(f"{where} is empty")
+        raise ChannelError(where, "empty")
     if not value.isprintable():
-        raise ChannelError(f"{where} has several lines or control characters: expected one line")
+        raise ChannelError(where, "several lines or control characters: expected one line")
     return value
 
 
@@ -129,5 +134,5 @@ def _checked_url(url: str, key: str) -> str:
     except ValueError:
         good = False
     if not good or not url.isascii() or " " in url:
-        raise ChannelError(f"{key}: expected a URL that begins with https:// or http:// and names a host")
+        raise ChannelError(key, "expected a URL that begins with https:// or http:// and names a host")
     return url
