@@ -22,7 +22,7 @@ class MetricsPage:
     """Renders the page from any thread.
 
     `progress` is read at each scrape, one entry a consumer; `others` gives the counters of the consumers that do not
-    live in `measure.db`.
+    live in `measure.db`, `gauges` what else is to be shown, made at each scrape.
     """
 
     def __init__(
@@ -31,11 +31,13 @@ class MetricsPage:
         namespace: str,
         progress: Callable[[], Mapping[str, Standing]],
         others: Callable[[], Counters],
+        gauges: Callable[[], list[Gauge]] = list,
     ) -> None:
         self._measure = measure
         self._namespace = namespace
         self._progress = progress
         self._others = others
+        self._more = gauges
         self._exposition = Exposition(namespace)
         self._process = ProcessCollector(registry=CollectorRegistry())
 
@@ -84,6 +86,7 @@ class MetricsPage:
                 [({"version": __version__, "python": platform.python_version()}, 1.0)],
             ),
         ]
+        gauges += self._more()
         for family in self._process.collect():
             samples = [(sample.labels, sample.value) for sample in family.samples]
             gauges.append(Gauge(family.name, family.documentation, samples, family.type))

@@ -53,12 +53,12 @@ def application(
 
     def readyz(_: Request) -> Response:
         standing = progress()
-        measure = standing["measure"]
+        needed = [standing[name] for name in ("measure", "notify") if name in standing]
         consumers = {
             name: {"lag_bytes": each.lag_bytes, "lag_seconds": round(each.lag_seconds, 3), "problem": each.problem}
             for name, each in standing.items()
         }
-        if not measure.has_caught_up or measure.problem:
+        if any(not each.has_caught_up or each.problem for each in needed):
             status, code = "not ready", 503
         else:
             status, code = ("degraded" if any(each.problem for each in standing.values()) else "ready"), 200
