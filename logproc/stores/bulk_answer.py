@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -45,7 +45,6 @@ _GENERAL_ADVICE: Final = "It is tried again until it works; nothing is lost mean
 _CONFLICT: Final = 409
 _TOO_LARGE: Final = 413
 _TOO_MANY: Final = 429
-_UNAVAILABLE: Final = 503
 _REASON_LENGTH: Final = 300
 
 
@@ -71,7 +70,9 @@ class Verdict:
     busy: bool = False
     """The server has too much to do: send less at a time."""
     problem: str | None = None
-    """The fault of the cluster that keeps the documents of `again` out, and what helps. It is waited for."""
+    """Why the documents of `again` are not stored, and what helps."""
+    pause: bool = False
+    """The problem is a fault of the cluster that somebody must mend, so it is to be said at once."""
 
 
 class _Cause(msgspec.Struct):
@@ -122,10 +123,10 @@ def judge(status: int, body: bytes, count: int) -> Verdict:
         if count > 1:
             return Verdict(again=every, split=True)
         return Verdict(refused=[Refusal(0, "too_large", "the server does not take a request of this size (413)")])
-    if status == _TOO_MANY:
-        return Verdict(again=every, busy=True, problem=_blocked(_whole_error(body)))
     error = _whole_error(body)
-    return Verdict(again=every, problem=_say(status, error))
+    return Verdict(
+        again=every, busy=status == _TOO_MANY, problem=_say(status, error), pause=_is_to_be_mended(status, error)
+    )
 
 
 def _judge_items(body: bytes, count: int) -> Verdict:
@@ -160,11 +161,10 @@ def _judge_item(verdict: Verdict, place: int, result: _Result) -> None:
         verdict.refused.append(Refusal(place, error.type, _reason(error)))
     else:
         verdict.again.append(place)
-        if result.status == _TOO_MANY:
-            verdict.busy = True
-            verdict.problem = verdict.problem or _blocked(error)
-        elif result.status != _UNAVAILABLE:
-            verdict.problem = verdict.problem or _say(result.status, error)
+        verdict.busy |= result.status == _TOO_MANY
+        to_be_mended = _is_to_be_mended(result.status, error)
+        if verdict.problem is None or (to_be_mended and not verdict.pause):
+            verdict.problem, verdict.pause = _say(result.status, error), to_be_mended
 
 
 def _is_own_fault(status: int, error: _Error) -> bool:
@@ -176,25 +176,25 @@ def _is_own_fault(status: int, error: _Error) -> bool:
 
 
 def too_many_refused(refused: int, count: int) -> bool:
-    """Whether so many of a bulk's documents were refused that the fault must be the mapping's."""
+    """Whether so many of the documents of a bulk request were refused that the fault must be the mapping's."""
     return refused > max(FEW_REFUSED, count * MOST_REFUSED_SHARE)
 
 
-def mapping_problem(refused: list[Refusal], count: int) -> str:
-    """The problem where `too_many_refused`."""
+def mapping_problem(refused: Sequence[Refusal], count: int, index: str) -> str:
+    """The problem where `too_many_refused`. What the documents hold is not in it."""
     first = refused[0]
+    reason = first.reason.split(" in document with id", maxsplit=1)[0].split(" Preview of", maxsplit=1)[0]
     return (
-        f"{len(refused)} of {count} documents were refused ({first.error_type}: {_cut(first.reason)}): the index has "
-        "another mapping than ours. Run `logproc setup elasticsearch`, and reindex or remove the index. "
-        f"{_GENERAL_ADVICE}"
+        f"{len(refused)} of {count} documents were refused ({first.error_type}: {reason}), so {index} has another "
+        f"mapping than ours. Reindex or remove it, after `logproc setup elasticsearch`. {_GENERAL_ADVICE}"
     )
 
 
-def _blocked(error: _Error | None) -> str | None:
-    """The problem behind a 429, which is none where the server only has much to do."""
+def _is_to_be_mended(status: int, error: _Error | None) -> bool:
+    """Whether the fault is one that does not pass by itself: not that of a server that is busy or just starting."""
     if error is not None and error.type == "cluster_block_exception":
-        return _say(_TOO_MANY, error)
-    return None
+        return True  # also as 429, where its disk is full
+    return status not in {408, _TOO_MANY} and status < 500
 
 
 def _whole_error(body: bytes) -> _Error | None:
