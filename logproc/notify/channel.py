@@ -186,6 +186,8 @@ class Answer:
     body: bytes = b""
     problem: str = ""
     """Not empty: there is no answer, or only the beginning of one."""
+    is_unsent: bool = False
+    """The message certainly never left us: nobody was reached."""
 
 
 class Channel(Protocol):
@@ -253,7 +255,8 @@ def _attempt(channel: Channel, message: Message, now: float, timeout_s: float, *
         outcome = dataclasses.replace(outcome, why=mask(outcome.why, request.secrets))
     body = mask(answer.body.decode("utf-8", "replace"), request.secrets).encode()
     headers = {name: mask(value, request.secrets) for name, value in answer.headers.items()}
-    return Attempt(outcome, Answer(answer.status, headers, body, mask(answer.problem, request.secrets)))
+    told = Answer(answer.status, headers, body, mask(answer.problem, request.secrets), answer.is_unsent)
+    return Attempt(outcome, told)
 
 
 MASK: Final = "***"

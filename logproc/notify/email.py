@@ -142,7 +142,8 @@ class Email:
                 late = deadline.has_passed or isinstance(error, TimeoutError)
                 is_mute = isinstance(error, smtplib.SMTPServerDisconnected)
                 why = "hung up without an answer" if is_mute else problem(error)
-                return Answer(problem=f"no answer within {timeout_s:g} s" if late else why)
+                why = f"no answer within {timeout_s:g} s" if late else why
+                return Answer(problem=why, is_unsent=stage != "content")
             finally:
                 client.close()
 

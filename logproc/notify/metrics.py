@@ -24,15 +24,7 @@ def gauges(deliveries: Deliveries, routes: Iterable[str], now_ms: int) -> list[G
         known = {
             (value, result): 0 for value in values for result in results
         }  # the first increase shall be seen as one
-        known |= {
-            key: count
-            for (
-                metric,
-                *key_,
-            ), count in counted.items()
-            if metric == name
-            for key in [tuple(key_)]
-        }
+        known |= {(value, result): count for (metric, value, result), count in counted.items() if metric == name}
         samples = [({label: value, "result": result}, count) for (value, result), count in known.items()]
         return Gauge(name, text, samples, "counter")
 
@@ -40,7 +32,8 @@ def gauges(deliveries: Deliveries, routes: Iterable[str], now_ms: int) -> list[G
         return Gauge(name, text, [({"channel": each}, value) for each, value in values.items() if value is not None])
 
     return [
-        counter(NOTIFICATIONS, "Messages sent to a channel, by what came of it.", "channel", standings, RESULTS.values()),
+        counter(NOTIFICATIONS, "Messages sent to a channel, by what came of it.", "channel",
+                standings, RESULTS.values()),
         counter(DELIVERIES, "Alert entries that a channel was to be told of, by what became of them.", "channel",
                 standings, ENDS),
         counter(relay.REQUESTS, "Webhooks of Alertmanager that were taken.", "route", routes, RELAYED),

@@ -209,7 +209,7 @@ class Notify:
     def _send_one(self, channel: str, claim: Claim) -> None:
         attempt = _attempt(self._channels[channel], claim, self._clock() / 1000)
         _tell(channel, claim, attempt)
-        in_doubt = isinstance(attempt.outcome, Retryable) and not attempt.answer.status
+        in_doubt = isinstance(attempt.outcome, Retryable) and not attempt.answer.status and not attempt.answer.is_unsent
         while not self._try(
             channel, lambda: self._sending.settle(claim, attempt.outcome, self._clock(), in_doubt=in_doubt)
         ):

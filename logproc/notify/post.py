@@ -24,11 +24,15 @@ def post(request: Request, timeout_s: float) -> Answer:
     """
     with Deadline(timeout_s) as deadline:
         connection = _Connection(request.url, deadline)
+        reached = False
         try:
+            connection.connect()
+            reached = True
             return _exchange(connection, request)
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = deadline.has_passed or isinstance(error, TimeoutError)
-            return Answer(problem=f"no answer within {timeout_s:g} s" if late else problem(error))
+            why = f"no answer within {timeout_s:g} s" if late else problem(error)
+            return Answer(problem=why, is_unsent=not reached)
         finally:
             connection.close()
 
