@@ -9,12 +9,15 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import structlog
 import typer
 
-from logproc import __version__
+from logproc import __version__, cli_setup
+from logproc.cli_common import Pipeline
+from logproc.cli_common import fail as _fail
+from logproc.cli_common import read_settings as _settings
 
 app = typer.Typer(
     name="logproc",
@@ -24,27 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Pipeline = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[PIPELINE.yaml]",
-        help="Settings; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
-        show_default=False,
-    ),
-]
+app.add_typer(cli_setup.app, name="setup")
 
 
 def main() -> None:
     """The entry point `logproc`."""
     os.umask(0o027)  # documents and counters hold client addresses and user ids: not for everyone, as the log itself
     app()
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    for line in message.splitlines():
-        typer.secho(f"logproc: {line}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(code)
 
 
 def _version(wanted: bool) -> None:
@@ -86,15 +75,6 @@ def _log_to_stderr() -> None:
         )
     )
     logging.getLogger("logproc").addHandler(handler)
-
-
-def _settings(pipeline: Path | None) -> Any:
-    from logproc.settings_file import SettingsError, find, load
-
-    try:
-        return load(find(pipeline))
-    except SettingsError as error:
-        _fail(str(error), 2)
 
 
 @app.command()
