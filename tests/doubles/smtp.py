@@ -14,7 +14,7 @@ from typing import Self
 
 
 class SmtpDouble:
-    """Takes mail from anyone, or only after a login. `replies`: a verb → what is answered to it in place of the usual."""
+    """Takes mail from anyone, or only after a login. `replies`: a verb → what it is answered in place of the usual."""
 
     def __init__(
         self,
