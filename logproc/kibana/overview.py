@@ -34,7 +34,7 @@ def overview(index: str, views: DataViews, thresholds: Thresholds) -> Dashboard:
             Row(12, (_tokens_over_time(views), _output_by_model(views), _tokens_by_model(views))),
             Row(12, (_flags(views), _statuses(views))),
             Row(14, (f"{index}-slowest-requests",)),
-            Row(12, (f"{index}-alerts",)),
+            Row(12, (f"{index}-alert-changes",)),
         ),
     )
 

@@ -108,8 +108,8 @@ def searches(index: str, views: DataViews) -> tuple[Search, ...]:
             (*_IDS, *status, *_HOW_LONG, *_TOKENS, *_WHO),
         ),
         Search(
-            f"{index}-alerts",
-            f"LLM alerts [{index}]",
+            f"{index}-alert-changes",
+            f"LLM changes of alerts [{index}]",
             "Every change of every alert; the examples are ids of requests.",
             views.alerts,
             "",
