@@ -23,7 +23,7 @@ from logproc.notify.channel import (
     TooLong,
 )
 from logproc.notify.hook import Hook, as_json, by_status, code_of, excerpt, json_object, unanswered
-from logproc.notify.text import PLAIN, Markup, Shape, Style, cut, fit, paragraphs, plain, title
+from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, Style, brief_text, fit, paragraphs, plain, title
 
 PER_S: Final = 14 / 60
 BURST: Final = 5
@@ -77,9 +77,11 @@ class DingTalk(Hook):
 
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:
         """A markdown message of at most 20,000 bytes; `brief`: a short plain text."""
-        make = self._brief if brief else self._markdown
-        longest = 2000 if brief else LONGEST
-        body = fit(message, lambda shape: make(message, shape), lambda body: len(body) <= longest)
+        body = (
+            self._brief(message)
+            if brief
+            else fit(message, lambda shape: self._markdown(message, shape), lambda body: len(body) <= LONGEST)
+        )
         if not self._secret:
             return self.request(body)
         stamp = str(int(now * 1000))
@@ -115,13 +117,11 @@ class DingTalk(Hook):
             parts.append(" ".join(f"@{number}" for number in numbers))  # without it nobody is called
         text = self._with_keyword("\n\n".join(parts), "\n\n")
         at = {"atMobiles": numbers, "isAtAll": everyone}
-        return as_json({"msgtype": "markdown", "markdown": {"title": cut(heading, 200), "text": text}, "at": at})
+        return as_json({"msgtype": "markdown", "markdown": {"title": heading, "text": text}, "at": at})
 
-    def _brief(self, message: Message, shape: Shape) -> bytes:
-        few = Shape(shape.shown, is_digest=True)
+    def _brief(self, message: Message) -> bytes:
         numbers, everyone = self._called(message)
-        lines = [title(message, self.style), *paragraphs(message, few, Style(self.style.language), PLAIN)]
-        text = self._with_keyword(plain("\n".join(lines)).replace("://", " "), "\n")
+        text = self._with_keyword(brief_text(message, self.style, LONGEST_BRIEF), "\n")
         at = {"atMobiles": numbers, "isAtAll": everyone}
         return as_json({"msgtype": "text", "text": {"content": text}, "at": at})
 

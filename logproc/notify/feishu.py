@@ -22,7 +22,7 @@ from logproc.notify.channel import (
     TooLong,
 )
 from logproc.notify.hook import LIMITED_S, Hook, as_json, by_status, code_of, excerpt, json_object, unanswered
-from logproc.notify.text import PLAIN, Markup, Shape, Style, cut, fit, paragraphs, plain, title
+from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, Style, brief_text, fit, paragraphs, plain, title
 
 PER_S: Final = 1.5
 BURST: Final = 3
@@ -68,15 +68,18 @@ class Feishu(Hook):
 
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:
         """A card of at most 20 KB; `brief`: a short plain text."""
-        make = self._brief if brief else self._card
         signature: dict[str, str] = {}
         if self._secret:
             stamp = str(int(now))
             signature = {"timestamp": stamp, "sign": sign(self._secret, stamp)}
-        longest = 2000 if brief else LONGEST
-        body = fit(
-            message, lambda shape: as_json({**signature, **make(message, shape)}), lambda body: len(body) <= longest
-        )
+        if brief:
+            body = as_json({**signature, **self._brief(message)})
+        else:
+            body = fit(
+                message,
+                lambda shape: as_json({**signature, **self._card(message, shape)}),
+                lambda body: len(body) <= LONGEST,
+            )
         return self.request(body, secrets=(signature["sign"],) if signature else ())
 
     def judge(self, answer: Answer) -> Outcome:
@@ -105,7 +108,7 @@ class Feishu(Hook):
         return () if message.is_resolved or message.severity == "warning" else self._mention
 
     def _card(self, message: Message, shape: Shape) -> dict[str, Any]:
-        heading = cut(title(message, self.style), 300)
+        heading = title(message, self.style)
         texts = paragraphs(message, shape, self.style, MARKUP)
         if called := self._called(message):
             texts.append(" ".join(f"<at id={each}></at>" for each in called))
@@ -121,10 +124,8 @@ class Feishu(Hook):
             },
         }
 
-    def _brief(self, message: Message, shape: Shape) -> dict[str, Any]:
-        few = Shape(shape.shown, is_digest=True)
-        lines = [title(message, self.style), *paragraphs(message, few, Style(self.style.language), PLAIN)]
-        text = plain("\n".join(lines)).replace("://", " ")
+    def _brief(self, message: Message) -> dict[str, Any]:
+        text = brief_text(message, self.style, LONGEST_BRIEF)
         text += "".join(f' <at user_id="{each}"></at>' for each in self._called(message))
         if self._keyword not in text:
             text += f"\n{self._keyword}"

@@ -19,7 +19,7 @@ from logproc.notify.channel import (
     TooLong,
 )
 from logproc.notify.hook import Hook, as_json, by_status, excerpt, retry_after_s, unanswered
-from logproc.notify.text import PLAIN, Markup, Shape, Style, fit, paragraphs, shortened, title
+from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, Style, brief_text, fit, paragraphs, shortened, title
 
 PER_S: Final = 1.0
 BURST: Final = 3
@@ -67,7 +67,7 @@ class Slack(Hook):
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:  # noqa: ARG002 - it signs nothing
         """A header and a section for each alert; `brief`: a short text without blocks."""
         if brief:
-            return self.request(as_json({"text": shortened(self._brief(message), 2000)}))
+            return self.request(as_json({"text": escape(brief_text(message, self.style, LONGEST_BRIEF))}))
         return self.request(as_json(fit(message, lambda shape: self._blocks(message, shape), _fits)))
 
     def judge(self, answer: Answer) -> Outcome:
@@ -101,12 +101,7 @@ class Slack(Hook):
             }
         ]
         blocks += [{"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in sections if text]
-        return {"text": escape(shortened(heading, 2000)), "blocks": blocks}
-
-    def _brief(self, message: Message) -> str:
-        count = len(message.alerts) + len(message.external)
-        lines = paragraphs(message, Shape(count, is_digest=True), Style(self.style.language), PLAIN)
-        return escape("\n".join([title(message, self.style), *lines]))
+        return {"text": escape(heading), "blocks": blocks}
 
 
 def _fits(body: dict[str, Any]) -> bool:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, tzinfo
 from string import Template
 from typing import Final, TypeVar
 
+import msgspec
+
 from logproc.alerts.alert import SEVERITIES, Alert
 from logproc.notify.channel import ExternalAlert, Message
 from logproc.notify.words import WORDS, Language, Words, percent, quantity
@@ -53,6 +55,9 @@ class Style:
 
 T = TypeVar("T")
 
+LONGEST_BRIEF: Final = 1000
+"""Bytes of the brief form: half of what the narrowest channel takes, so that mentions and keywords have their place."""
+
 
 def fit(message: Message, make: Callable[[Shape], T], fits: Callable[[T], bool]) -> T:
     """The most of a message that fits: first fewer examples, then shorter texts, then few words, then fewer alerts.
@@ -94,7 +99,7 @@ def title(message: Message, style: Style) -> str:
             what += words.colon + ", ".join(f"{name}={value}" for name, value in sorted(message.group.items()))
     else:
         what = _alert_title(message.alerts[0], words) if message.alerts else _external_title(message.external[0])
-    return one_line(f"{severity} · {what}" + (f" ({said})" if said else ""))
+    return one_line(f"{severity} · {shortened(what, 150)}" + (f" ({said})" if said else ""))
 
 
 def paragraphs(message: Message, shape: Shape, style: Style, markup: Markup) -> list[str]:
@@ -111,6 +116,18 @@ def paragraphs(message: Message, shape: Shape, style: Style, markup: Markup) -> 
     if message.link:
         made.append(markup.link.format(words.details, message.link))
     return made
+
+
+def brief_text(message: Message, style: Style, longest: int) -> str:
+    """The shortest form, within so many bytes: few words, no markup, no links, no template."""
+    few = dataclasses.replace(style, template=None)
+    bare = msgspec.structs.replace(message, link="", digest=True)
+
+    def lines(shape: Shape) -> str:
+        told = "\n".join([title(message, few), *paragraphs(bare, shape, few, PLAIN)])
+        return plain(told).replace("://", " ")
+
+    return fit(bare, lines, lambda made: len(made.encode()) <= longest)
 
 
 def _by_gravity(message: Message) -> list[Alert | ExternalAlert]:
@@ -214,7 +231,7 @@ def _digest(shown: list[Alert | ExternalAlert], style: Style, markup: Markup) ->
         if isinstance(each, Alert):
             what, where, since = words.kinds[each.kind], each.model or each.host or words.everything, each.since
         else:
-            what, since = each.labels.get("alertname", "?"), each.starts_at
+            what, since = shortened(each.labels.get("alertname", "alert"), 80), each.starts_at
             where = next((each.labels[name] for name in ("model", "instance", "pod", "job") if name in each.labels), "")
         heading = one_line(f"{status} · {what}")
         alike.setdefault(heading, []).append(one_line(f"{shortened(where, 40)} {moment(since, style.zone, '%H:%M')}"))
@@ -224,12 +241,12 @@ def _digest(shown: list[Alert | ExternalAlert], style: Style, markup: Markup) ->
 
 def _alert_title(alert: Alert, words: Words) -> str:
     where = alert.model or alert.host or words.everything
-    return f"{words.kinds[alert.kind]}{words.colon}{where}"
+    return f"{words.kinds[alert.kind]}{words.colon}{shortened(where, 80)}"
 
 
 def _external_title(alert: ExternalAlert) -> str:
     where = alert.labels.get("model") or alert.labels.get("instance")
-    return alert.labels.get("alertname", "alert") + (f": {where}" if where else "")
+    return shortened(alert.labels.get("alertname", "alert"), 80) + (f": {shortened(where, 80)}" if where else "")
 
 
 def moment(time: str, zone: tzinfo | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:

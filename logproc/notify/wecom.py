@@ -19,7 +19,7 @@ from logproc.notify.channel import (
     TooLong,
 )
 from logproc.notify.hook import LIMITED_S, Hook, as_json, by_status, code_of, excerpt, json_object, unanswered
-from logproc.notify.text import PLAIN, Markup, Shape, Style, fit, paragraphs, plain, title
+from logproc.notify.text import LONGEST_BRIEF, PLAIN, Markup, Shape, Style, brief_text, fit, paragraphs, plain, title
 
 PER_S: Final = 14 / 60
 BURST: Final = 5
@@ -59,10 +59,12 @@ class WeCom(Hook):
                 lambda text: len(text.encode()) <= LONGEST_MARKDOWN,
             )
             return self.request(as_json({"msgtype": "markdown", "markdown": {"content": content}}))
-        longest = LONGEST_TEXT // 2 if brief else LONGEST_TEXT
-        content = fit(
-            message, lambda shape: self._text(message, shape, brief), lambda text: len(text.encode()) <= longest
-        )
+        if brief:
+            content = brief_text(message, self.style, LONGEST_BRIEF)
+        else:
+            content = fit(
+                message, lambda shape: self._text(message, shape), lambda text: len(text.encode()) <= LONGEST_TEXT
+            )
         mentions = {"mentioned_mobile_list": self._mention} if calls else {}
         return self.request(as_json({"msgtype": "text", "text": {"content": content, **mentions}}))
 
@@ -93,7 +95,5 @@ class WeCom(Hook):
         heading = f'<font color="{colour}">{plain(title(message, self.style))}</font>'
         return "\n\n".join([heading, *paragraphs(message, shape, self.style, MARKUP)])
 
-    def _text(self, message: Message, shape: Shape, brief: bool) -> str:
-        few = Shape(shape.shown, is_digest=True) if brief else shape
-        style = Style(self.style.language) if brief else self.style
-        return "\n".join([title(message, self.style), *paragraphs(message, few, style, PLAIN)])
+    def _text(self, message: Message, shape: Shape) -> str:
+        return "\n".join([title(message, self.style), *paragraphs(message, shape, self.style, PLAIN)])
