@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from logproc.consumer import Consumer, Feeder, Standing
 from logproc.measure.measure import Measure
-from logproc.settings import Settings, SqliteStore
-from logproc.stores.index import Index, read_counters
+from logproc.notify.channels import build
+from logproc.notify.notify import Notify
+from logproc.settings import Settings
+from logproc.stores.archives import UnusableArchiveError, open_archive
+from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
+from logproc.stores.index import Index, now_ms, read_counters
+from logproc.tailing.block import Cursor
 from logproc.tailing.follower import Follower
 from logproc.tailing.wake import Waker
+from logproc.web.alerts_api import alerts_routes
+from logproc.web.api import LONGEST_S, api_routes
 from logproc.web.elsewhere import Elsewhere
 from logproc.web.metrics_page import MetricsPage
+from logproc.web.relay import relay_routes
 from logproc.web.server import WebServer, application, read_token
 
 log = structlog.get_logger("logproc.app")
 
-CONSUMERS: Final = ("measure", "index")
+CONSUMERS: Final = ("measure", "notify", "index")
 
 
 class UnsupportedError(Exception):
-    """The settings ask for something that this version cannot do."""
+    """The settings ask for something that cannot be done here: a package is missing, a secret cannot be read."""
 
 
 @dataclass
@@ -43,16 +52,12 @@ class App:
     """Opens the databases of the chosen consumers, then runs them until `stop`, or `once` to the end of the logs.
 
     Raises:
-        StateLockedError, StateBrokenError, ListenError, UnsupportedError: nothing was started.
+        StateLockedError, StateBrokenError, ListenError, ChannelError, UnsupportedError: nothing was started.
     """
 
     def __init__(
         self, settings: Settings, *, only: frozenset[str] = frozenset(CONSUMERS), once: bool = False, serve: bool = True
     ) -> None:
-        if not isinstance(settings.store, SqliteStore):
-            raise UnsupportedError("store.kind: this version knows only `sqlite`")
-        if settings.notifiers:
-            log.warning("this version does not send alerts yet: `notifiers` has no effect")
         self.settings = settings
         self.failed = threading.Event()
         self._done = threading.Event()
@@ -61,13 +66,17 @@ class App:
         self._ended = 0
         self._fed: list[_Fed] = []
         self.measure: Measure | None = None
+        self.notify: Notify | None = None
         self.web: WebServer | None = None
         try:
             if "measure" in only:
-                self.measure = Measure(settings, settings.state)
+                self.measure = _Telling(settings, settings.state)
                 self._add(self.measure)
+                if "notify" in only:
+                    self.notify = Notify(settings, settings.state, build(settings), failed=self._fail)
+                    self.measure.told = self.notify.wake
             if "index" in only:
-                self._add(Index(settings, settings.state))
+                self._add(_index(settings))
             if self.measure is not None and serve:
                 self.web = WebServer(self._application(self.measure), settings.http)
         except BaseException:
@@ -86,32 +95,56 @@ class App:
 
     def _application(self, measure: Measure) -> Starlette:
         own: dict[str, Standing] = {fed.consumer.name: fed.feeder.progress for fed in self._fed}
+        notify = self.notify
+        if notify is not None:
+            own["notify"] = notify
         index_db = self.settings.state / "index.db"
         elsewhere = Elsewhere(index_db, self.settings.state / "measure.db")
 
         def progress() -> Mapping[str, Standing]:
             return own if "index" in own or not elsewhere.exists else {**own, "index": elsewhere}
 
-        page = MetricsPage(measure, self.settings.metrics.namespace, progress, lambda: read_counters(index_db))
-        return application(page, progress, read_token(self.settings.http))
+        page = MetricsPage(
+            measure,
+            self.settings.metrics.namespace,
+            progress,
+            lambda: read_counters(index_db),
+            list if notify is None else notify.gauges,
+        )
+        pages = [*self._questions(), *([] if notify is None else _alerts_pages(self.settings, notify))]
+        return application(page, progress, read_token(self.settings.http), pages)
+
+    def _questions(self) -> list[Route]:
+        """The pages that find requests."""
+        try:
+            archive = open_archive(self.settings, LONGEST_S)
+        except UnusableArchiveError as error:
+            log.warning("no requests can be found at /api/v1", reason=str(error))
+            return []
+        return api_routes(archive, self.settings.logs.wrapped, now_ms)
 
     def _run_one(self, feeder: Feeder) -> None:
         try:
             feeder.run()
         except Exception:
             log.exception("stopped by an error that should not happen: please report it", consumer=feeder.consumer.name)
-            self.failed.set()
-            self._done.set()
+            self._fail()
             return
         with self._counting:
             self._ended += 1
             if self._once and self._ended == len(self._fed):
                 self._done.set()
 
+    def _fail(self) -> None:
+        self.failed.set()
+        self._done.set()
+
     def start(self) -> None:
         """Begin to read and to answer."""
         if self.web is not None:
             self.web.start()
+        if self.notify is not None:
+            self.notify.start()
         for fed in self._fed:
             fed.thread.start()
 
@@ -125,6 +158,10 @@ class App:
 
     def stop(self) -> None:
         """Let every consumer finish and commit, then close everything."""
+        if self.notify is not None and self._once and self._ended == len(self._fed):
+            self.notify.finish()
+        if self.notify is not None:
+            self.notify.ask_to_stop()  # what it does not get done now is done after the next start
         for fed in self._fed:
             fed.feeder.stop()
         for fed in self._fed:
@@ -139,8 +176,37 @@ class App:
             fed.waker.close()
             fed.consumer.close()
         self._fed.clear()
+        if self.notify is not None:
+            self.notify.stop()
+            self.notify = None
 
     @property
     def lags(self) -> Mapping[str, int]:
         """Bytes not yet committed, by consumer."""
         return {fed.consumer.name: fed.feeder.progress.lag_bytes for fed in self._fed}
+
+
+class _Telling(Measure):
+    """`measure`, which calls somebody after each commit."""
+
+    told: Callable[[], None] = staticmethod(lambda: None)
+
+    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int], dropped: Sequence[int] = ()) -> None:
+        super().commit(cursors, events, dropped)
+        self.told()
+
+
+def _alerts_pages(settings: Settings, notify: Notify) -> list[Route]:
+    """The relay, and the pages about alerts and silences."""
+    measure_db = settings.state / "measure.db"
+    return [
+        *relay_routes(notify.deliveries, settings.alerts.routes, now_ms),
+        *alerts_routes(measure_db, notify.deliveries, now_ms, notify.wake),
+    ]
+
+
+def _index(settings: Settings) -> Index:
+    try:
+        return Index(settings, settings.state)
+    except (ClientMissingError, SecretError) as error:
+        raise UnsupportedError(str(error)) from error

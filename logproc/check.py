@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from logproc.notify.channels import ChannelError, build_one
-from logproc.settings import Settings
+from logproc.settings import ElasticsearchStore, Settings
 
 Verdict = Literal["ok", "warning", "error"]
+
+REACH_S: Final = 5.0
+"""A server that does not answer for so long is not reached."""
 
 
 class Finding(NamedTuple):
@@ -30,8 +34,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _state(settings.state)
     yield _address(settings)
     yield from _secrets(settings)
-    if settings.store.kind != "sqlite":
-        yield Finding("error", "store", "this version knows only `kind: sqlite`")
+    if isinstance(settings.store, ElasticsearchStore):
+        yield _elasticsearch(settings.store)
     for name in settings.notifiers:
         yield _notifier(settings, name)
 
@@ -63,6 +67,26 @@ def _state(state: Path) -> Finding:
         return Finding("error", "state", f"{nearest} cannot be written by this user")
     there = "" if state.exists() else " (it will be made)"
     return Finding("ok", "state", f"{state}{there}")
+
+
+def _elasticsearch(store: ElasticsearchStore) -> Finding:
+    from logproc.stores.elasticsearch_client import ClientMissingError, Connection, SecretError
+    from logproc.stores.elasticsearch_guard import TemplateGuard
+    from logproc.stores.elasticsearch_names import Names
+    from logproc.stores.store import StoreUnavailableError
+
+    try:
+        with contextlib.closing(Connection(store, timeout_s=REACH_S)) as connection:
+            guard = TemplateGuard(connection, Names(store.index), store.period)
+            problem = guard.problem("requests", store.index) or guard.problem("servers", f"{store.index}-servers")
+            where = connection.where
+    except (ClientMissingError, SecretError) as error:
+        return Finding("error", "store", str(error))
+    except StoreUnavailableError as error:
+        return Finding("warning", "store", f"{error} logproc will wait for it")
+    if problem:
+        return Finding("error", "store", f"{where}: {problem}")
+    return Finding("ok", "store", f"{where} has the templates of `{store.index}`")
 
 
 def _address(settings: Settings) -> Finding:
