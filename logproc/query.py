@@ -10,10 +10,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final, Literal, TextIO, cast, get_args
 
+from logproc.answers import group_document
 from logproc.query_output import (
     CsvWriter,
     RequestTable,
-    group_document,
     json_line,
     show_groups,
     show_whole,

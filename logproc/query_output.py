@@ -228,18 +228,6 @@ def _csv_cell(value: Any) -> Any:
     return harmless(value) if isinstance(value, str) else value
 
 
-def group_document(by: str, group: Group) -> dict[str, Any]:
-    """A group for programs: counts, tokens, and percentiles of the duration in ns."""
-    return {
-        by: group.key,
-        "requests": group.requests,
-        "outcomes": dict(sorted(group.outcomes.items())),
-        "prompt_tokens": group.prompt_tokens,
-        "completion_tokens": group.completion_tokens,
-        "duration_ns": {"p50": group.p50_ns, "p95": group.p95_ns, "p99": group.p99_ns},
-    }
-
-
 def _not_ok(group: Group) -> int:
     """How many requests did not get what they asked for; a long answer that was cut at its limit did."""
     return sum(count for outcome, count in group.outcomes.items() if EVENT_OUTCOMES.get(outcome) != "success")

@@ -62,7 +62,7 @@ def question_of(asked: Asked, now_ms: int, *, options: bool = False) -> Question
     for name, given, known in (("outcome", asked.outcome, OUTCOMES), ("flag", asked.flag, FLAGS)):
         for each in given:
             check_one_of(each, known, shown(name))
-    since_ms = None if asked.last is None else now_ms - round(span_ms(asked.last, shown("last")))
+    since_ms = None if asked.last is None else max(0, now_ms - round(span_ms(asked.last, shown("last"))))
     if asked.since is not None:
         since_ms = moment_ms(asked.since, now_ms, shown("from"))
     until_ms = None if asked.to is None else moment_ms(asked.to, now_ms, shown("to"))
@@ -115,7 +115,7 @@ def moment_ms(text: str, now: int, option: str) -> int:
     if text.strip() == "now":
         return now
     if _SPAN.fullmatch(text.strip()) and not text.strip().isdigit():
-        return now - round(span_ms(text, option))
+        return max(0, now - round(span_ms(text, option)))
     try:
         when = datetime.fromisoformat(text.strip())
         if when.tzinfo is None:

@@ -1,0 +1,54 @@
+"""Groups and steps of time as documents for programs: what `query --json` and the API give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logproc.stores.archive import Coverage, Group, Percentiles, Span, Step
+from logproc.stores.documents import time_text
+
+
+def group_document(by: str | None, group: Group) -> dict[str, Any]:
+    """A group: counts, tokens, and percentiles of the duration in ns."""
+    return {
+        **({} if by is None else {by: group.key}),
+        "requests": group.requests,
+        "outcomes": dict(sorted(group.outcomes.items())),
+        "prompt_tokens": group.prompt_tokens,
+        "completion_tokens": group.completion_tokens,
+        "duration_ns": {"p50": group.p50_ns, "p95": group.p95_ns, "p99": group.p99_ns},
+    }
+
+
+def step_document(step: Step, *, by_model: bool) -> dict[str, Any]:
+    """A step of time; times are ms, percentiles null where nothing is known."""
+    return {
+        "time": time_text(step.time_ms),
+        **({"model": step.model} if by_model else {}),
+        "requests": step.requests,
+        "outcomes": dict(sorted(step.outcomes.items())),
+        "prompt_tokens": step.prompt_tokens,
+        "completion_tokens": step.completion_tokens,
+        "duration_ms": _percentiles(step.duration_ms),
+        "ttft_ms": _percentiles(step.ttft_ms),
+        "queue_ms": step.queue_ms,
+        "prefill_ms": step.prefill_ms,
+        "decode_ms": step.decode_ms,
+    }
+
+
+def coverage_document(coverage: Coverage) -> dict[str, Any]:
+    """What an answer rests on (see `Coverage`)."""
+    return {
+        "percentiles": "exact" if coverage.is_exact else "within 1 %",
+        "rolled_up": _span(coverage.rolled_up),
+        "left_out": _span(coverage.left_out),
+    }
+
+
+def _percentiles(found: Percentiles) -> dict[str, float] | None:
+    return None if found is None else dict(zip(("p50", "p95", "p99"), found, strict=True))
+
+
+def _span(span: Span | None) -> dict[str, str] | None:
+    return None if span is None else {"from": time_text(span.since_ms), "to": time_text(span.until_ms)}

@@ -1,0 +1,158 @@
+"""`/api/v1/requests`, `/api/v1/summary`, `/api/v1/series`: what `logproc query` finds, as JSON for programs.
+
+Questions are answered in threads of their own, few at a time, so that neither `/metrics` nor health waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, cast, get_args
+
+import anyio
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from logproc.answers import coverage_document, group_document, step_document
+from logproc.question import UsageError, check_one_of
+from logproc.stores.archive import Archive, By, Position, Question
+from logproc.stores.documents import time_text
+from logproc.stores.original_line import original_line
+from logproc.stores.store import StoreUnavailableError
+from logproc.tailing.containers import Format
+from logproc.web.api_cursor import Cursor, written
+from logproc.web.api_parameters import FILTERS, PAGE, RANGE, Parameters
+
+LONGEST_S: Final = 30.0
+"""A question that takes longer is given up."""
+AT_ONCE: Final = 4
+"""Questions that are answered at the same time; others wait."""
+MOST_STEPS: Final = 1500
+USUAL_STEPS: Final = 300
+MINUTE_MS: Final = 60_000
+STEPS_MS: Final = tuple(minutes * MINUTE_MS for minutes in (1, 5, 10, 15, 30, 60, 180, 360, 720, 1440, 10080))
+_LATELY: Final = "1h"
+
+Page = Callable[[Request], Any]
+
+
+class _NotFoundError(Exception):
+    """There is no such thing; the message says what."""
+
+
+def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int]) -> list[Route]:
+    """The pages over one archive. `wrapped` is `logs.format`; `clock` is the wall clock, ms since 1970."""
+
+    def requests(request: Request) -> dict[str, Any]:
+        given = Parameters(request, {*RANGE, *FILTERS, *PAGE})
+        question, cursor = given.question(clock())
+        limit = given.number("limit", 50, 1000)
+        after = None if cursor is None else Position(cursor.time_ms, cursor.id)
+        found = list(archive.find(question, limit=limit + 1, after=after))
+        further = None
+        if len(found) > limit:
+            last = found[limit - 1].position
+            further = Cursor(given.digest, question.since_ms, question.until_ms, last.time_ms, last.id)
+        return {"items": [each.document for each in found[:limit]], "next": further and written(further)}
+
+    def one_request(request: Request) -> dict[str, Any]:
+        Parameters(request, set())
+        event_id = request.path_params["id"]
+        for found in archive.find(Question(ids=(event_id,))):
+            if found.document["event.id"] == event_id:
+                line = original_line(found.document, wrapped, clock())
+                return {"document": found.document, "line": line.text, "line_source": line.source}
+        raise _NotFoundError("no request has this event.id")
+
+    def summary(request: Request) -> dict[str, Any]:
+        given = Parameters(request, {*RANGE, *FILTERS, *PAGE, "by"})
+        question, cursor = given.question(clock(), lately=_LATELY)
+        by, limit = given.one("by"), given.number("limit", 100, 1000)
+        if by is not None:
+            check_one_of(by, get_args(By), "by")
+        found = archive.summarize(question, cast(By | None, by))
+        place = 0 if cursor is None else cursor.place
+        further = None
+        if len(found.groups) > place + limit:
+            further = Cursor(given.digest, question.since_ms, question.until_ms, place=place + limit)
+        return {
+            **_range(question),
+            "by": by,
+            "total": found.total and group_document(None, found.total),
+            "items": [] if by is None else [group_document(by, each) for each in found.groups[place : place + limit]],
+            "next": further and written(further),
+            **coverage_document(found.coverage),
+        }
+
+    def series(request: Request) -> dict[str, Any]:
+        given = Parameters(request, {*RANGE, *FILTERS, "step", "by"})
+        now = clock()
+        question, _ = given.question(now, lately=_LATELY)
+        if (by := given.one("by")) is not None:
+            check_one_of(by, ("model",), "by")
+        question, step_ms = _whole_steps(question, given.span_ms("step"), now)
+        found = archive.series(question, step_ms, by_model=by is not None)
+        return {
+            **_range(question),
+            "step_ms": step_ms,
+            "by": by,
+            "items": [step_document(step, by_model=by is not None) for step in found.steps],
+            "next": None,
+            **coverage_document(found.coverage),
+        }
+
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+    pages: dict[str, Page] = {
+        "/api/v1/requests": requests,
+        "/api/v1/requests/{id}": one_request,
+        "/api/v1/summary": summary,
+        "/api/v1/series": series,
+    }
+    return [Route(path, _answering(page, limiter), methods=["GET"]) for path, page in pages.items()]
+
+
+def _answering(page: Page, limiter: anyio.CapacityLimiter) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        return await anyio.to_thread.run_sync(_response, page, request, limiter=limiter)
+
+    return answer
+
+
+def _response(page: Page, request: Request) -> Response:
+    try:
+        status, body = 200, page(request)
+    except UsageError as error:
+        status, body = 400, {"error": str(error), "parameter": error.option or None}
+    except _NotFoundError as error:
+        status, body = 404, {"error": str(error)}
+    except StoreUnavailableError as error:
+        status, body = 503, {"error": str(error)}
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def _range(question: Question) -> dict[str, str | None]:
+    since, until = question.since_ms, question.until_ms
+    return {"from": None if since is None else time_text(since), "to": None if until is None else time_text(until)}
+
+
+def _whole_steps(question: Question, asked_ms: float | None, now: int) -> tuple[Question, int]:
+    """The question with its range widened to whole steps, and the length of a step: at most MOST_STEPS of them.
+
+    Raises:
+        UsageError: the step is no whole minutes, or too short for the range.
+    """
+    since, until = question.since_ms or 0, now if question.until_ms is None else question.until_ms
+    least_ms = -(-max(until - since, 1) // MOST_STEPS)
+    if asked_ms is None:
+        wanted = -(-(until - since) // USUAL_STEPS)
+        step = next((each for each in STEPS_MS if each >= wanted), -(-wanted // STEPS_MS[-1]) * STEPS_MS[-1])
+    elif asked_ms < MINUTE_MS or asked_ms % MINUTE_MS:
+        raise UsageError("step: expected whole minutes, such as 1m, 15m, 1h", "step")
+    elif asked_ms < least_ms:
+        message = f"step: that would be more than {MOST_STEPS} steps; expected at least {-(-least_ms // MINUTE_MS)}m"
+        raise UsageError(message, "step")
+    else:
+        step = round(asked_ms)
+    return replace(question, since_ms=since // step * step, until_ms=-(-until // step) * step), step
