@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from logproc import __version__, cli_setup
+from logproc import __version__, cli_report, cli_setup
 from logproc.cli_common import Pipeline
 from logproc.cli_common import fail as _fail
 from logproc.cli_common import read_settings as _settings
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_setup.app, name="setup")
+app.command()(cli_report.report)
 
 
 def main() -> None:
@@ -82,7 +83,10 @@ def run(
     pipeline: Pipeline = None,
     only: Annotated[
         str | None,
-        typer.Option(help="Run only one consumer: measure (metrics) or index (documents).", show_default=False),
+        typer.Option(
+            help="Run only some consumers: measure (metrics, alerts), measure,notify, or index (documents).",
+            show_default=False,
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Read everything that is there now, then exit.")] = False,
 ) -> None:
@@ -90,15 +94,18 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # told to stop before there is anything to finish
     settings = _settings(pipeline)
     from logproc.app import CONSUMERS, App, UnsupportedError
+    from logproc.notify.channels import ChannelError
     from logproc.state import StateBrokenError, StateLockedError
     from logproc.web.server import ListenError
 
     chosen = frozenset(name.strip() for name in only.split(",")) if only else frozenset(CONSUMERS)
-    if (unknown := chosen - {*CONSUMERS, "notify"}) or not chosen & {*CONSUMERS}:
-        _fail(f"--only {', '.join(sorted(unknown or chosen))}: there are {' and '.join(CONSUMERS)}", 2)
+    if (unknown := chosen - {*CONSUMERS}) or not chosen:
+        _fail(f"--only {', '.join(sorted(unknown or chosen))}: there are {', '.join(CONSUMERS)}", 2)
+    if "notify" in chosen and "measure" not in chosen:
+        _fail("--only notify: it sends what measure finds, in the same process: --only measure,notify", 2)
     try:
         pipeline_app = App(settings, only=chosen, once=once)
-    except UnsupportedError as error:
+    except (UnsupportedError, ChannelError) as error:
         _fail(str(error), 2)
     except (StateBrokenError, StateLockedError, ListenError) as error:
         _fail(str(error), 1)
@@ -165,26 +172,30 @@ def replay(
     from logproc.settings import Settings
     from logproc.state import StateBrokenError, StateLockedError
     from logproc.stores.backfill import backfill
-    from logproc.stores.store import StoreUnavailableError
+    from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
+    from logproc.stores.store import Refused, StoreUnavailableError
 
     chosen = store or pipeline
     settings = _settings(chosen) if chosen else Settings.model_validate({"logs": {"paths": ["-"]}})
-    if store and settings.store.kind != "sqlite":
-        _fail("store.kind: this version knows only `sqlite`", 2)
     try:
         check_readable(files, twice=store is not None)
         documents = None
+        refused: list[Refused] = []
         if store:
             with progress("storing", files, hidden=as_json) as told:
-                documents = backfill(files, settings, told)
+                documents = backfill(files, settings, told, lambda each: refused.append(each) if not refused else None)
         with progress("reading", files, hidden=as_json) as told:
             result = replay_files(files, settings, workers=workers, told=told)
+    except (ClientMissingError, SecretError) as error:
+        _fail(str(error), 2)
     except (StateLockedError, StateBrokenError, StoreUnavailableError) as error:
         _fail(str(error), 1)
     except OSError as error:
         _fail(f"{error.filename or 'a file'}: {error.strerror}", 1)
     if documents is not None:
         result["documents"] = documents._asdict()
+    for first in refused:
+        typer.echo(f"logproc: documents were refused, the first {first.event_id}: {first.error_type}", err=True)
     if as_json:
         typer.echo(json.dumps(result))
     else:

@@ -18,9 +18,11 @@ import structlog
 
 from logproc.alerts import record
 from logproc.alerts.alert import Alert, entry_id
+from logproc.measure.exposition import Gauge
 from logproc.notify.channel import Answer, Attempt, Channel, Delivered, Rejected, Retryable, deliver
 from logproc.notify.deliveries import Deliveries, Outlet
 from logproc.notify.messages import message_of
+from logproc.notify.metrics import gauges
 from logproc.notify.sending import Claim, Sending
 from logproc.settings import Settings
 
@@ -63,6 +65,8 @@ class Notify:
         self._channels = channels
         self._clock = clock
         self._failed = failed
+        self._routes = list(settings.alerts.routes)
+        self._ends_at = 0.0
         self._stopping = threading.Event()
         self._planner_awake = threading.Event()
         self._workers_awake = {name: threading.Event() for name in channels}
@@ -122,20 +126,28 @@ class Notify:
         except sqlite3.Error:
             return True
 
-    def stop(self, patience_s: float = 8.0) -> None:
-        """End every thread, and let go of the database. A message under way that long is sent again after the start."""
-        deadline = time.monotonic() + patience_s
-        self._stopping.set()
-        self._planner_awake.set()
-        self._wake_workers()
+    def ask_to_stop(self, patience_s: float = 8.0) -> None:
+        """Begin to end; what is under way has so many seconds."""
+        if not self._stopping.is_set():
+            self._ends_at = time.monotonic() + patience_s
+            self._stopping.set()
+            self._planner_awake.set()
+            self._wake_workers()
+
+    def stop(self) -> None:
+        """End every thread, and let go of the database. A message still under way is sent again after the start."""
+        self.ask_to_stop()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the database."""
+                thread.join(max(0.0, self._ends_at - time.monotonic()))
         self.deliveries.close()
+
+    def gauges(self) -> list[Gauge]:
+        """What `/metrics` says of delivery; nothing while `notify.db` cannot be read."""
+        try:
+            return gauges(self.deliveries, self._routes, self._clock())
+        except sqlite3.Error:
+            return []
 
     def _wake_workers(self) -> None:
         for awake in self._workers_awake.values():

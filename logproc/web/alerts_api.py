@@ -34,9 +34,9 @@ Answer = Callable[[Request], Awaitable[Response]]
 class _BadRequestError(Exception):
     """What was asked for cannot be done; the message says why."""
 
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, parameter: str | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.parameter = parameter
 
 
 def alerts_routes(
@@ -48,7 +48,7 @@ def alerts_routes(
         now = clock()
         parameters = request.query_params
         if unknown := set(parameters) - {"from", "to", "kind", "model", "state", "limit", "cursor"}:
-            raise _BadRequestError(f"unknown parameter {min(unknown)!r}")
+            raise _BadRequestError(f"unknown parameter {min(unknown)!r}", min(unknown))
         wanted = Wanted(
             since_ms=_moment(parameters.get("from"), now, "from"),
             until_ms=_moment(parameters.get("to"), now, "to"),
@@ -78,7 +78,7 @@ def alerts_routes(
         _check_keys(body, {"kind", "model", "for", "until", "by", "comment"})
         kind = _text(body, "kind")
         if kind not in KINDS:
-            raise _BadRequestError(f"`kind`: expected one of {', '.join(KINDS)}")
+            raise _BadRequestError(f"`kind`: expected one of {', '.join(KINDS)}", "kind")
         model = _text(body, "model") or None
         until = _until(body, now)
         with deliveries.writing() as connection:
@@ -130,7 +130,7 @@ def _or_error(page: Callable[[], Response]) -> Response:
     try:
         return page()
     except _BadRequestError as error:
-        return JSONResponse({"error": str(error)}, error.status)
+        return JSONResponse({"error": str(error), "parameter": error.parameter}, 400)
     except sqlite3.Error as error:
         return JSONResponse({"error": f"a database cannot be read or written now: {error}"}, 503)
 
@@ -176,19 +176,19 @@ def _moment(text: str | None, now: int, name: str) -> int | None:
     try:
         return None if text is None else moment_ms(text, now, f"`{name}`")
     except UsageError as error:
-        raise _BadRequestError(str(error)) from None
+        raise _BadRequestError(str(error), name) from None
 
 
 def _one_of(values: Collection[str], known: Collection[str], name: str) -> Collection[str]:
     for value in values:
         if value not in known:
-            raise _BadRequestError(f"`{name}`: expected one of {', '.join(known)}")
+            raise _BadRequestError(f"`{name}`: expected one of {', '.join(known)}", name)
     return values
 
 
 def _number(text: str, name: str, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text) or not 1 <= int(text) <= most:
-        raise _BadRequestError(f"`{name}`: expected a number from 1 to {most}")
+        raise _BadRequestError(f"`{name}`: expected a number from 1 to {most}", name)
     return int(text)
 
 
