@@ -28,13 +28,19 @@ def post(request: Request, timeout_s: float) -> Answer:
         try:
             connection.connect()
             reached = True
-            return _exchange(connection, request)
+            answer = _exchange(connection, request)
+            # Cut off at the deadline, headers and bodies of unknown length look as if they had ended.
+            return Answer(problem=_late(timeout_s)) if deadline.has_passed else answer
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = deadline.has_passed or isinstance(error, TimeoutError)
             why = f"no answer within {timeout_s:g} s" if late else problem(error)
             return Answer(problem=why, is_unsent=not reached)
         finally:
             connection.close()
+
+
+def _late(timeout_s: float) -> str:
+    return f"no answer within {timeout_s:g} s"
 
 
 def problem(error: Exception) -> str:
