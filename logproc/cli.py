@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from logproc import __version__, cli_report, cli_setup
+from logproc import __version__, cli_report, cli_setup, cli_silence
 from logproc.cli_common import Pipeline
 from logproc.cli_common import fail as _fail
 from logproc.cli_common import read_settings as _settings
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_setup.app, name="setup")
 app.command()(cli_report.report)
+app.command()(cli_silence.silence)
 
 
 def main() -> None:
