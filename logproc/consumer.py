@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -19,6 +19,13 @@ log = structlog.get_logger("logproc.consumer")
 RETRY_S = 1.0
 IDLE_S = 1.0
 BUSY_S = 0.02
+GRACE_MS: Final = 300
+"""A second of log time is over so long after its end: a line may be written a little later than its time says."""
+
+
+def wall_clock_ms() -> int:
+    """The wall clock, ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 class PausedError(Exception):
@@ -51,11 +58,15 @@ class Consumer(Protocol):
     def cursors(self) -> list[Cursor]:
         """Where to go on."""
 
-    def take(self, block: Block) -> None:
-        """Work on a block; its data is valid until this returns.
+    def take(self, block: Block) -> int | None:
+        """Work on a block; its data is valid until this returns. The newest second (since 1970) that was read in its
+        source so far, of those consumers that go by log time.
 
         May raise PausedError or NotYetError: it is then called again.
         """
+
+    def advance(self, upto_ms: int) -> bool:
+        """Log time (ms since 1970) has come so far; whether there is something to commit for that alone."""
 
     def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int], dropped: Sequence[int] = ()) -> None:
         """Make everything taken durable together with the cursors; `dropped` are keys of cursors no longer needed.
@@ -108,12 +119,22 @@ class Progress:
 class Feeder:
     """Feeds one consumer from one follower until it is told to stop, or once to the end."""
 
-    def __init__(self, consumer: Consumer, follower: Follower, waker: Waker, *, once: bool = False) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        follower: Follower,
+        waker: Waker,
+        *,
+        once: bool = False,
+        wall_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
         self.consumer = consumer
         self.progress = Progress()
         self._follower = follower
         self._waker = waker
         self._once = once
+        self._wall_ms = wall_ms
+        self._looked_ms = 0
         self._stop = threading.Event()
         self._give_up_at: float | None = None
         self._last_commit = time.monotonic()
@@ -132,7 +153,7 @@ class Feeder:
             while not self._stop.is_set():
                 block = self._follower.read()
                 if block is not None:
-                    self._try(lambda block=block: self.consumer.take(block))
+                    self._try(lambda block=block: self._take(block))
                     if time.monotonic() - self._last_commit >= self.consumer.commit_every_s:
                         self._commit()
                         self._look()  # what is new has its turn before the backlog
@@ -147,7 +168,9 @@ class Feeder:
                 self.progress.has_caught_up = True
                 if self._once:
                     break
-                self._waker.wait(min(IDLE_S, rest_s) if rest_s > 0 else IDLE_S)
+                # Awake just when another second of log time is over, so that no alert waits for longer.
+                over_s = IDLE_S - (self._wall_ms() - GRACE_MS) % 1000 / 1000 + 0.001
+                self._waker.wait(min(over_s, rest_s) if rest_s > 0 else over_s)
                 self._look()
             self._commit()
         except _GivenUpError:
@@ -156,8 +179,23 @@ class Feeder:
             self._follower.close()
 
     def _look(self) -> None:
+        self._looked_ms = self._wall_ms()
         self._follower.look()
         self._note_lag()
+
+    def _take(self, block: Block) -> None:
+        second = self.consumer.take(block)
+        if second is not None:
+            self._follower.reached(second)
+
+    def _log_time_ms(self) -> int:
+        """Log time: how far the file has come that is farthest behind, of those with something unread. Where all are
+        read to their end it is the time of the last look; with `once` it ends with the newest record, as in `replay`.
+        """
+        held = self._follower.held_at
+        if held is None and self._once:
+            held = self._follower.newest
+        return self._looked_ms if held is None else min(held * 1000, self._looked_ms)
 
     def _note_lag(self) -> None:
         lag_bytes, seconds = self._follower.lag()
@@ -166,7 +204,8 @@ class Feeder:
 
     def _commit(self) -> None:
         cursors, events, dropped = self._follower.changed(), dict(self._follower.events), list(self._follower.dropped)
-        if cursors or events or dropped or self.consumer.is_new:
+        advanced = self.consumer.advance(self._log_time_ms())
+        if cursors or events or dropped or advanced or self.consumer.is_new:
             for name, size in self._follower.lost:
                 log.warning("a file was gone before it was read", file=name, bytes=size, consumer=self.consumer.name)
             self._try(lambda: self.consumer.commit(cursors, events, dropped))

@@ -240,12 +240,15 @@ class Alerts(Section):
     """Who decides, and who is told."""
 
     decide: Literal["logproc", "prometheus"] = "logproc"
+    warm_up_s: float = Field(
+        180.0, ge=0, alias="warm_up", description="Log time for which a new model or server is not judged."
+    )
     repeat_s: Annotated[float, Field(ge=60)] | None = Field(
         14400.0, alias="repeat", description="What still fires is told again after this time; null: never."
     )
     routes: dict[str, Route] = Field(default_factory=dict)
 
-    _seconds = field_validator("repeat_s", mode="before")(_duration_s)
+    _seconds = field_validator("repeat_s", "warm_up_s", mode="before")(_duration_s)
 
 
 class Price(Section):

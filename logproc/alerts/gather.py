@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -37,14 +38,18 @@ Mask = npt.NDArray[np.bool_]
 class Gatherer:
     """Adds events up into buckets; knows the thresholds, and the models by number."""
 
-    def __init__(self, thresholds: Thresholds, models: tuple[str, ...] = ()) -> None:
-        """`models` are known already, from an earlier run: they are never folded into OTHER."""
+    def __init__(self, thresholds: Thresholds) -> None:
         self.columns = Columns.of(thresholds)
         self._thresholds = thresholds
         self._levels = [(name, severity) for name in LATENCY for severity in severities(thresholds, name)]
-        self._models: dict[str, int] = {model: place for place, model in enumerate(models)}
+        self._models: dict[str, int] = {}
         self._classes: dict[tuple[bool, ...], int] = {}
         self.forget()
+
+    def know(self, models: Iterable[str]) -> None:
+        """Models of an earlier run: these are never folded into OTHER."""
+        for model in models:
+            self._models.setdefault(model, len(self._models))
 
     def forget(self) -> None:
         """The kinds will be numbered anew."""

@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from logproc.alerts.alert import KINDS, Alert, Kind, State, alert_id
+from logproc.alerts.alert import KINDS, Alert, Kind, alert_id
+from logproc.alerts.alert import State as LifeState
 from logproc.alerts.buckets import Buckets
 from logproc.alerts.columns import Columns, Ints
 from logproc.alerts.detectors import SHARES, Judged, ShareDetector, windows
@@ -41,6 +42,19 @@ BEHIND_S: Final = 60
 Key = tuple[Kind, str, str]
 """Kind, model and host; empty where an alert has none."""
 
+
+class State(msgspec.Struct):
+    """What a judge knows beside buckets and hours."""
+
+    judged: int | None
+    first: dict[str, int]
+    last: dict[str, int]
+    lives: list[tuple[Key, Life]]
+    hosts: dict[str, Host]
+    lines: list[Line]
+    unsure: list[tuple[Kind, str, int]]
+
+
 _SLOW: Final = frozenset({"latency_p99", "latency_p95", "ttft", "tokens_per_second"})
 
 
@@ -68,6 +82,10 @@ class Judge:
         self._shares = [each for each in (ShareDetector(s, thresholds, self.columns) for s in SHARES) if each.is_on]
         self._silence = Silence(thresholds.silent_s, self.hours)
         self._drift = Drift(thresholds.drift, self.columns, self.hours)
+        self.dirty: set[tuple[str, int]] = set()
+        """Model and second of the buckets that have changed since they were last stored."""
+        self.has_changed = False
+        """Whether anything else has, that matters after a restart."""
         self._found: list[Alert] = []
         self._covered: dict[str, npt.NDArray[np.bool_]] = {}
 
@@ -80,9 +98,31 @@ class Judge:
             for second, row in rows.items():
                 if second > oldest:
                     self.kept.add_row(model, second, row)
+                    self.dirty.add((model, second))
                     if self.judged is not None and second <= self.judged:
                         self.hours.add(model, second // HOUR, row)
-        self.lines += [line for line in lines if line.second > oldest]
+        wanted = [line for line in lines if line.second > oldest]
+        self.lines += wanted
+        self.has_changed |= bool(wanted)
+
+    def state(self) -> State:
+        """All that `restore` needs."""
+        return State(
+            self.judged,
+            self.first,
+            self.last,
+            list(self.lives.items()),
+            self.hosts,
+            self.lines,
+            [(kind, model, second) for (kind, model), second in self.unsure.items()],
+        )
+
+    def restore(self, state: State) -> None:
+        """Go on where another left off; its `kept` and `hours` are filled by the caller."""
+        self.judged, self.first, self.last = state.judged, state.first, state.last
+        self.lives = dict(state.lives)
+        self.hosts, self.lines = state.hosts, state.lines
+        self.unsure = {(kind, model): second for kind, model, second in state.unsure}
 
     # --- judging -----------------------------------------------------------------------------------------------------
 
@@ -108,6 +148,7 @@ class Judge:
                 start = data
             end = min(to_second + 1, (start // HOUR + 1) * HOUR)
             self._judge(start, end)
+            self.has_changed |= bool(self.lives or self.unsure or self._found or self.hours.dirty)
             self.judged = end - 1
             self._found.sort(key=lambda each: (each.time, KINDS.index(each.kind), each.model or "", each.host or ""))
             found += self._found
@@ -263,7 +304,7 @@ class Judge:
         elif change is not None:
             self._share_entry(detector, who, life, second, change)
 
-    def _share_entry(self, detector: ShareDetector, who: str, life: Life, second: int, state: State) -> None:
+    def _share_entry(self, detector: ShareDetector, who: str, life: Life, second: int, state: LifeState) -> None:
         kind, models = detector.kind, [who] if who else sorted(self.kept.rows)
         now = self._total(models, max(life.since, second - KEEP_S), second + 1)
         bad, of = detector.columns_of(life.level)
@@ -369,7 +410,7 @@ class Judge:
         """Lead the life of an alert that is judged by one reading at a time."""
         key = (kind, model, host)
         life = self.lives.get(key)
-        state: State | None
+        state: LifeState | None
         if life is None:
             if not reading.level:
                 return
@@ -398,7 +439,7 @@ class Judge:
         host: str,
         life: Life,
         second: int,
-        state: State,
+        state: LifeState,
         value: float | None,
         bound: float | None,
         n: int,

@@ -77,6 +77,7 @@ def catalog(settings: Settings) -> dict[str, Metric]:
         Metric("reasoning_tokens", "Completion tokens spent on reasoning.", ("model",)),
         Metric("finish_reasons", "Why generation ended.", ("model", "reason")),
         Metric("flags", "Requests by what is odd about them.", ("kind", "model")),
+        Metric("alerts", "Alerts that began to fire.", ("kind", "model")),
         Metric("server_starts", "Starts of the inference server.", ("model",)),
         Metric("lines_lost", "Access lines that the server could not write.", ("host", "pid")),
         Metric("logproc_lines", "Lines read.", ("consumer", "result"), is_own=True),

@@ -12,6 +12,10 @@ import msgspec
 import numpy as np
 import structlog
 
+from logproc.alerts.alert import Alert
+from logproc.alerts.judge import Judge
+from logproc.alerts.record import SCHEMA as ALERTS
+from logproc.measure.bucket_journal import BUCKETS, BucketJournal
 from logproc.measure.servers import Server, Servers
 from logproc.measure.table import Table
 from logproc.measure.totals import Totals
@@ -29,10 +33,9 @@ CREATE TABLE IF NOT EXISTS servers (host TEXT, pid TEXT, server BLOB NOT NULL, P
 STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
-_PUT_SERIES: Final = (
-    "INSERT INTO series (metric, row, labels, cells) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (metric, row) DO UPDATE SET cells = excluded.cells"
-)
+MIGRATIONS: Final = (BUCKETS + ALERTS,)
+_NEW_SERIES: Final = "INSERT OR REPLACE INTO series (cells, metric, row, labels) VALUES (?, ?, ?, ?)"
+_KNOWN_SERIES: Final = "UPDATE series SET cells = ? WHERE metric = ? AND row = ?"
 _PUT_FACT: Final = (
     "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
@@ -50,19 +53,22 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, schema=SCHEMA)
+        self._database = Database(path, schema=SCHEMA + BUCKETS + ALERTS, migrations=MIGRATIONS)
         self._connection = self._database.connection
+        self._buckets = BucketJournal()
+        self._facts: dict[str, bytes] = {}
+        """As they are stored."""
 
-    def load(self, totals: Totals, servers: Servers) -> None:
+    def load(self, totals: Totals, servers: Servers, judge: Judge) -> None:
         """Fill the totals with what was committed. A histogram whose edges changed starts anew, and that is said.
 
         Raises:
             StateBrokenError: the file cannot be read.
         """
         with self._database.refusing():
-            self._load(totals, servers)
+            self._load(totals, servers, judge)
 
-    def _load(self, totals: Totals, servers: Servers) -> None:
+    def _load(self, totals: Totals, servers: Servers, judge: Judge) -> None:
         stored_edges = dict(self._connection.execute("SELECT name, edges FROM metrics"))
         for name, table in totals.tables.items():
             edges = json.dumps(table.metric.edges)
@@ -79,6 +85,9 @@ class Journal:
                 bins[:] = np.frombuffer(facts[name], np.int64)
         if "longest_ms" in facts:
             totals.longest_ms = json.loads(facts["longest_ms"])
+        totals.newest_s = json.loads(facts.get("newest_s", b"{}"))
+        self._buckets.load(self._connection, facts, judge)
+        totals.gatherer.know(judge.first)
         for host, pid, blob in self._connection.execute("SELECT host, pid, server FROM servers"):
             servers.all[host, pid] = msgspec.msgpack.decode(blob, type=Server)
 
@@ -117,31 +126,42 @@ class Journal:
         cursors: Iterable[Cursor],
         rejected_length: int,
         dropped: Iterable[int] = (),
+        *,
+        judge: Judge,
+        entries: Iterable[Alert] = (),
     ) -> None:
         """Everything that changed, and the cursors, in one transaction. Raises sqlite3.Error: then nothing is saved."""
         with self._database.transaction() as connection:
             for name, table in totals.tables.items():
-                rows = table.dirty()
-                if rows:
-                    connection.executemany(
-                        _PUT_SERIES,
-                        [(name, row, json.dumps(table.labels[row]), table.cells[row].tobytes()) for row in rows],
-                    )
-            self._save_facts(connection, totals, rejected_length)
-            known = servers.dirty & servers.all.keys()
-            connection.executemany(_PUT_SERVER, [(*key, msgspec.msgpack.encode(servers.all[key])) for key in known])
-            connection.executemany("DELETE FROM servers WHERE host = ? AND pid = ?", servers.dirty - known)
+                known, new = table.dirty()
+                if known:
+                    rows = [(table.cells[row].tobytes(), name, row) for row in known]
+                    connection.executemany(_KNOWN_SERIES, rows)
+                if new:
+                    labels = [(table.cells[row].tobytes(), name, row, json.dumps(table.labels[row])) for row in new]
+                    connection.executemany(_NEW_SERIES, labels)
+            facts = self._save_facts(connection, totals, rejected_length)
+            self._buckets.save(connection, judge, entries)
+            heard = servers.dirty & servers.all.keys()
+            connection.executemany(_PUT_SERVER, [(*key, msgspec.msgpack.encode(servers.all[key])) for key in heard])
+            connection.executemany("DELETE FROM servers WHERE host = ? AND pid = ?", servers.dirty - heard)
             save_cursors(connection, cursors, dropped)
+        self._facts |= facts
+        self._buckets.saved(judge)
 
-    def _save_facts(self, connection: sqlite3.Connection, totals: Totals, rejected_length: int) -> None:
-        facts = [
-            ("started", b"1"),
-            ("rejected_length", str(rejected_length).encode()),
-            ("duration_bins", totals.duration_bins.tobytes()),
-            ("ttft_bins", totals.ttft_bins.tobytes()),
-            ("longest_ms", json.dumps(totals.longest_ms).encode()),
-        ]
-        connection.executemany(_PUT_FACT, facts)
+    def _save_facts(self, connection: sqlite3.Connection, totals: Totals, rejected_length: int) -> dict[str, bytes]:
+        """Write the facts that differ from what is stored; these."""
+        facts = {
+            "started": b"1",
+            "rejected_length": str(rejected_length).encode(),
+            "duration_bins": totals.duration_bins.tobytes(),
+            "ttft_bins": totals.ttft_bins.tobytes(),
+            "longest_ms": json.dumps(totals.longest_ms).encode(),
+            "newest_s": json.dumps(totals.newest_s).encode(),
+        }
+        changed = {name: value for name, value in facts.items() if self._facts.get(name) != value}
+        connection.executemany(_PUT_FACT, changed.items())
+        return changed
 
     def close(self) -> None:
         """Let another process have it."""

@@ -157,6 +157,7 @@ def _known(name: str, labels: dict[str, str], value: float | None) -> Iterator[S
 
 
 GAUGES: Final = {
+    "alert_active": "Alerts that fire now; 0 for those that have fired before.",
     "last_heartbeat_timestamp_seconds": "When a server that has not stopped was last heard of.",
     "requests_in_flight": "Requests that are being answered.",
     "oldest_request_seconds": "Age of the oldest request that is being answered.",

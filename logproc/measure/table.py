@@ -61,13 +61,12 @@ class Table:
         row = self.row(labels)  # first: a new row may need a larger array
         self.cells[row, 0] += by
 
-    def dirty(self) -> list[int]:
-        """The rows that differ from what was last stored."""
-        count = len(self.labels)
-        changed = (self.cells[:count] != self._stored[:count]).any(axis=1)
-        changed[self._stored_rows :] = True
+    def dirty(self) -> tuple[list[int], list[int]]:
+        """The rows that differ from what was last stored, and those that were never stored."""
+        known = self._stored_rows
+        changed = (self.cells[:known] != self._stored[:known]).any(axis=1)
         rows: list[int] = np.flatnonzero(changed).tolist()
-        return rows
+        return rows, list(range(known, len(self.labels)))
 
     def stored(self) -> None:
         """What is here now was committed."""

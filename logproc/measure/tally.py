@@ -26,11 +26,15 @@ def tally(
 ) -> None:
     """Add everything one block says to the totals: the same in `run` and in `replay`."""
     now = clock()
-    batch = read(block, totals.gathered, now)
+    gathered, source = totals.gathered, block.source
+    gathered.newest_s = totals.newest_s.get(source, 0)
+    batch = read(block, gathered, now)
+    totals.newest_s[source] = gathered.newest_s
     totals.fold_when_many()
     tables = totals.tables
     for record in batch.servers:
         servers.take(record, now, tables["server_starts"], tables["lines_lost"])
+        totals.take_server_line(record, source, now)
     lines = tables["logproc_lines"]
     lines.increase(("measure", "ok"), batch.lines)
     lines.increase(("measure", "unrelated"), block.unrelated)

@@ -8,11 +8,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from logproc.events import Events, Floats, Gathered
+from logproc.alerts.buckets import Buckets
+from logproc.alerts.gather import Gatherer
+from logproc.alerts.hosts import Line, line_of
+from logproc.decode import time_ms
+from logproc.events import LATE_S, Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
 from logproc.kinds import Kind, Kinds
 from logproc.measure.catalog import catalog
 from logproc.measure.table import Table
+from logproc.record import ServerRecord
 from logproc.settings import Settings
 from logproc.sketch import bins_of, empty_bins
 
@@ -69,6 +74,13 @@ class Totals:
         self.duration_bins = empty_bins()
         self.ttft_bins = empty_bins()
         self.longest_ms = {"duration_ms": 0.0, "ttft_ms": 0.0}
+        self.gatherer = Gatherer(settings.thresholds)
+        self.buckets = Buckets(self.gatherer.columns)
+        """One-second buckets of what was added up, until somebody takes them."""
+        self.server_lines: list[Line] = []
+        """Server lines, likewise."""
+        self.newest_s: dict[str, int] = {}
+        """The newest second read in each source."""
         self._flagger = Flagger(settings.thresholds)
         self._edges_ms = {name: np.array(self.tables[name].metric.edges) * 1000 for name in _HISTOGRAMS}
         self._rows: dict[str, npt.NDArray[np.int64]] = {}
@@ -82,7 +94,9 @@ class Totals:
         """Add up what was gathered since the last time."""
         if len(self.gathered):
             events = self.gathered.take()
-            self._count(events)
+            bits = self._flagger.bits(events, self.kinds)
+            self._count(events, bits)
+            self.gatherer.add(events, self.kinds, bits, self.buckets)
             for name, (column, labels) in _HISTOGRAMS.items():
                 self._observe(name, events.kind, getattr(events, column), labels)
             self._sketch(events)
@@ -91,6 +105,7 @@ class Totals:
             self.gathered = Gathered(self.kinds)
             self._rows.clear()
             self._flagger.forget()
+            self.gatherer.forget()
 
     def _rows_of(
         self, key: str, table: str, labels: Callable[[Kind], Labels | None], present: npt.NDArray[np.bool_]
@@ -105,7 +120,22 @@ class Totals:
             rows[number] = _NOWHERE if found is None else self.tables[table].row(found)
         return rows
 
-    def _count(self, events: Events) -> None:
+    def take_server_line(self, record: ServerRecord, source: str, now_ms: int) -> None:
+        """Keep a server line for the detectors."""
+        second = time_ms(record.time, now_ms) // 1000
+        newest = self.newest_s.get(source, 0)
+        if second >= newest - LATE_S:
+            self.server_lines.append(line_of(record, second))
+        if second <= now_ms // 1000:
+            self.newest_s[source] = max(newest, second)
+
+    def take_buckets(self) -> tuple[Buckets, list[Line]]:
+        """The buckets and server lines that were added up since the last time."""
+        taken = self.buckets, self.server_lines
+        self.buckets, self.server_lines = Buckets(self.gatherer.columns), []
+        return taken
+
+    def _count(self, events: Events, bits: npt.NDArray[np.uint8]) -> None:
         kinds = len(self.kinds.list)
         by_kind = np.bincount(events.kind, minlength=kinds)
         self._add("requests", "requests", _status_labels, by_kind > 0, by_kind)
@@ -117,7 +147,6 @@ class Totals:
                 kind = events.kind[known]
                 present = np.bincount(kind, minlength=kinds) > 0
                 self._add(column, name, labels, present, _sums(kind, values[known], kinds))
-        bits = self._flagger.bits(events, self.kinds)
         table = self.tables["flags"]
         for bit, flag in enumerate(FLAGS):
             raised = (bits & (1 << bit)) != 0

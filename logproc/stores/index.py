@@ -111,6 +111,10 @@ class Index:
         self._counters["logproc_bytes", "", ""] += block.end - block.start
         self._count(written)
 
+    def advance(self, upto_ms: int) -> bool:  # noqa: ARG002 - documents do not go by log time
+        """There is never anything to commit for that alone."""
+        return False
+
     def commit(
         self,
         cursors: Sequence[Cursor],

@@ -50,6 +50,8 @@ class Followed:
     borrowed: bool = False
     """Its position is that of a stream whose copy it seems to be: to be proven."""
     queued: bool = False
+    reached: int = -1
+    """How far its records have come, as its reader told: the newest second read in it; -1 where that is not known."""
     away_since: float | None = None
     left: tuple[int, int] | None = None
     """Device and inode in which another stream took its place: it is not looked for there."""

@@ -57,6 +57,10 @@ class Follower:
         self._framer = Framer()
         self._next_full_look = clock()
         self._recent: list[Followed] = []
+        self._latest: Followed | None = None
+        """The stream of the block that was handed out last: it waits for its next turn once that block is done."""
+        self.newest = -1
+        """The newest second that was reached in any of the files."""
         self._doubtful = False
         self._told: dict[int, int] = {}
         self._told_events: Counter[str] = Counter()
@@ -81,7 +85,28 @@ class Follower:
     @property
     def caught_up(self) -> bool:
         """Whether every whole line that was there at the last look has been handed out."""
+        self._put_back()
         return not (self._streams.turns or self._doubtful or self._lookout.strangers.unsettled)
+
+    def reached(self, second: int) -> None:
+        """The last block is done, and `second` is the newest one read in its source so far: for `held_at`."""
+        if self._latest is not None:
+            self._latest.reached = second
+        self.newest = max(self.newest, second)
+
+    @property
+    def held_at(self) -> int | None:
+        """Of the files with something unread, how far the one has come that is farthest behind: -1 where one was not
+        begun in this run. None where every file was read to the end that it had at the last look.
+        """
+        self._put_back()
+        return self._streams.turns.least_reached
+
+    def _put_back(self) -> None:
+        """Let the stream of the last block wait for its next turn."""
+        stream, self._latest = self._latest, None
+        if stream is not None and stream.unread:
+            self._streams.turns.add(stream)
 
     def look(self) -> None:
         """See what is new, what grew and what went. Never raises an OSError: what cannot be read is tried again."""
@@ -116,6 +141,7 @@ class Follower:
         """The next block; None when all that was there at the last look is handed out (then `caught_up`), or when a
         very long line is being passed over: then call again. The block is valid until the next call.
         """
+        self._put_back()
         for _ in range(_READ_CALL):
             stream = self._streams.turns.next()
             if stream is None:
@@ -125,8 +151,7 @@ class Follower:
             if data is None:
                 continue
             self._streams.touch(stream)
-            if stream.unread:
-                self._streams.turns.add(stream)
+            self._latest = stream
             block_end, path, first = stream.spot.offset, stream.cursor.path, stream.spot.first_line
             if isinstance(data, TooLong):
                 block = Block(path, first, at, block_end, memoryview(b""), (data,))

@@ -129,7 +129,7 @@ def test_a_disk_that_cannot_be_written_pauses_and_the_same_commit_later_succeeds
     journal = measure._journal
     save = journal.save
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     journal.save = full  # type: ignore[method-assign]

@@ -1,0 +1,114 @@
+"""The part of `measure.db` that the judge of alerts needs: buckets, hours, its own state, and the entries it made."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from logproc.alerts.alert import Alert
+from logproc.alerts.judge import KEEP_S, Judge, State
+from logproc.alerts.record import append
+from logproc.alerts.usual import DAYS
+
+BUCKETS: Final = """
+CREATE TABLE IF NOT EXISTS seconds (
+    second INTEGER NOT NULL, model TEXT NOT NULL, cells BLOB NOT NULL, PRIMARY KEY (second, model)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hours (
+    hour INTEGER NOT NULL, model TEXT NOT NULL, cells BLOB NOT NULL, PRIMARY KEY (hour, model)
+) STRICT, WITHOUT ROWID;
+"""
+"""`cells` are the columns that are not 0: two bytes each where they stand in the fact `columns`, then eight each."""
+
+_PUT_SECOND: Final = (
+    "INSERT INTO seconds (second, model, cells) VALUES (?, ?, ?) "
+    "ON CONFLICT (second, model) DO UPDATE SET cells = excluded.cells"
+)
+_PUT_HOUR: Final = (
+    "INSERT INTO hours (hour, model, cells) VALUES (?, ?, ?) "
+    "ON CONFLICT (hour, model) DO UPDATE SET cells = excluded.cells"
+)
+_PUT_FACT: Final = (
+    "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+_FORGET_EVERY_S: Final = 60
+
+Ints = npt.NDArray[np.int64]
+_decode: Final = msgspec.msgpack.Decoder(State).decode
+
+
+class BucketJournal:
+    """Saves and loads what a judge holds, inside the transactions of `Journal`."""
+
+    def __init__(self) -> None:
+        self._forgotten = 0
+
+    def load(self, connection: sqlite3.Connection, facts: Mapping[str, bytes], judge: Judge) -> None:
+        """Fill the judge with what was committed. Columns that it no longer has are left out."""
+        names = json.loads(facts.get("columns", b"[]"))
+        if "judge" in facts:
+            judge.restore(_decode(facts["judge"]))
+        places = np.array([judge.columns.at.get(name, -1) for name in names], np.int64)
+        for second, model, cells in connection.execute("SELECT second, model, cells FROM seconds"):
+            judge.kept.add_row(model, second, _unpacked(cells, places, len(judge.columns)))
+        for hour, model, cells in connection.execute("SELECT hour, model, cells FROM hours"):
+            judge.hours.add(model, hour, _unpacked(cells, places, len(judge.columns)))
+        judge.hours.dirty.clear()
+        if names and tuple(names) != judge.columns.names:  # stored anew by their new places
+            judge.dirty |= {(model, second) for model, rows in judge.kept.rows.items() for second in rows}
+            judge.hours.dirty |= {(model, hour) for model, rows in judge.hours.rows.items() for hour in rows}
+
+    def save(self, connection: sqlite3.Connection, judge: Judge, entries: Iterable[Alert]) -> None:
+        """Everything that changed since `saved`. Raises sqlite3.Error."""
+        connection.execute(_PUT_FACT, ("columns", json.dumps(judge.columns.names).encode()))
+        kept, hours = judge.kept.rows, judge.hours.rows
+        seconds = [(second, model) for model, second in judge.dirty if second in kept.get(model, ())]
+        cells = _packed([kept[model][second] for second, model in seconds])
+        connection.executemany(_PUT_SECOND, [(*key, blob) for key, blob in zip(seconds, cells, strict=True)])
+        if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
+            connection.execute("DELETE FROM seconds WHERE second < ?", (judge.judged - KEEP_S,))
+            connection.execute("DELETE FROM hours WHERE hour < ?", (judge.judged // 3600 - DAYS * 24 - 1,))
+        changed = [(hour, model) for model, hour in judge.hours.dirty if hour in hours.get(model, ())]
+        cells = _packed([hours[model][hour] for hour, model in changed])
+        connection.executemany(_PUT_HOUR, [(*key, blob) for key, blob in zip(changed, cells, strict=True)])
+        if judge.has_changed:
+            connection.execute(_PUT_FACT, ("judge", msgspec.msgpack.encode(judge.state())))
+        append(connection, entries)
+
+    def saved(self, judge: Judge) -> None:
+        """What was saved is committed."""
+        judge.dirty.clear()
+        judge.hours.dirty.clear()
+        judge.has_changed = False
+        if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
+            self._forgotten = judge.judged
+
+
+def _packed(rows: list[Ints]) -> Iterator[bytes]:
+    """Each row without its zeros."""
+    if not rows:
+        return
+    table = np.array(rows)
+    which, columns = np.nonzero(table)
+    values = table[which, columns].tobytes()
+    places = columns.astype(np.uint16).tobytes()
+    ends = np.searchsorted(which, np.arange(len(rows)), side="right").tolist()
+    start = 0
+    for end in ends:
+        yield places[2 * start : 2 * end] + values[8 * start : 8 * end]
+        start = end
+
+
+def _unpacked(cells: bytes, places: Ints, count: int) -> Ints:
+    """The row, by the present columns."""
+    used = len(cells) // 10
+    row = np.zeros(count, np.int64)
+    at = places[np.frombuffer(cells, np.uint16, used)]
+    row[at[at >= 0]] = np.frombuffer(cells, np.int64, used, 2 * used)[at >= 0]
+    return row
