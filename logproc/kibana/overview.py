@@ -75,8 +75,8 @@ def _numbers(views: DataViews, thresholds: Thresholds) -> tuple[Panel, ...]:
             unit=NS_PER_S,
         ),
         number(
-            "Tokens",
-            "Read and written.",
+            "Tokens read and written",
+            "Input and output.",
             requests.showing("tokens", _INPUT + _OUTPUT, "Tokens", COUNT),
         ),
     )
