@@ -118,20 +118,29 @@ class Email(Notifier):
         return self
 
 
-class Alertmanager(Hook):
+class WithToken(Hook):
+    """A channel that may want a bearer token."""
+
+    token: SecretStr | None = Field(None, description="Bearer token.")
+    token_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> Self:
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("`token` or `token_file`, not both")
+        return self
+
+
+class Alertmanager(WithToken):
     """One Alertmanager (API v2), by its base URL. For a cluster, one notifier for each member."""
 
     kind: Literal["alertmanager"]
-    token: SecretStr | None = Field(None, description="Bearer token.")
-    token_file: Path | None = None
 
 
-class Webhook(Signed):
+class Webhook(Signed, WithToken):
     """Anything that takes a POST: an auto-scaler, a phone gateway."""
 
     kind: Literal["webhook"]
-    token: SecretStr | None = Field(None, description="Bearer token.")
-    token_file: Path | None = None
 
 
 AnyNotifier = DingTalk | WeCom | Feishu | Slack | Email | Alertmanager | Webhook

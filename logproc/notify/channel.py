@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import email.policy
-from collections.abc import Mapping
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
 from email import message_from_bytes
 from typing import Final, Literal, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 import msgspec
 
@@ -247,27 +250,39 @@ def deliver(channel: Channel, message: Message, now: float, timeout_s: float = T
 
 def _attempt(channel: Channel, message: Message, now: float, timeout_s: float, *, brief: bool) -> Attempt:
     request = channel.render(message, now, brief=brief)
-    answer = channel.send(request, timeout_s)
+    # Vendors and proxies repeat what they were sent. Masked before anything is cut: half a secret would not be found.
+    answer = _masked(channel.send(request, timeout_s), request.secrets)
     outcome = channel.judge(answer)
-    if isinstance(outcome, Delivered):
-        outcome = Delivered(mask(outcome.note, request.secrets))
-    else:  # vendors and proxies repeat what they were sent
-        outcome = dataclasses.replace(outcome, why=mask(outcome.why, request.secrets))
-    body = mask(answer.body.decode("utf-8", "replace"), request.secrets).encode()
-    headers = {name: mask(value, request.secrets) for name, value in answer.headers.items()}
-    told = Answer(answer.status, headers, body, mask(answer.problem, request.secrets), answer.is_unsent)
-    return Attempt(outcome, told)
+    return Attempt(outcome, dataclasses.replace(answer, body=answer.body[:LONGEST_KEPT]))
 
 
+def _masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
+    body = mask(answer.body.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
+    headers = {name: mask(value, secrets) for name, value in answer.headers.items()}
+    return dataclasses.replace(answer, headers=headers, body=body, problem=mask(answer.problem, secrets))
+
+
+LONGEST_KEPT: Final = 4096
+"""Bytes of an answer that are kept to be shown."""
 MASK: Final = "***"
 
 
 def mask(text: str, secrets: tuple[str, ...]) -> str:
-    """The text with `***` for every secret, also where it is quoted as in a URL."""
-    forms = {form for secret in secrets if secret for form in (secret, quote(secret), quote(secret, safe=""))}
+    """The text with `***` for every secret, however it is quoted there; what has under four characters is none."""
+    forms = {form for secret in secrets for form in _forms(secret) if len(form) >= 4}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, MASK)
     return text
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it may stand in a text: as it is, and quoted for URLs, JSON and HTML."""
+    for bare in (secret, unquote(secret), unquote_plus(secret)):
+        in_json = json.dumps(bare)[1:-1]
+        for form in (bare, quote(bare), quote(bare, safe=""), quote_plus(bare)):
+            yield form
+            yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form)
+        yield from (in_json, in_json.replace("/", "\\/"), html.escape(bare))
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
