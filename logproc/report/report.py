@@ -71,7 +71,7 @@ def run_report(
             out.write(forms.as_markdown(cards, span))
         else:
             step_ms = max(1, round((span.until_ms - span.since_ms) / STEPS / MINUTE_MS)) * MINUTE_MS
-            wide = replace(question, since_ms=span.since_ms, until_ms=span.until_ms)
+            wide = replace(question, since_ms=span.since_ms // MINUTE_MS * MINUTE_MS, until_ms=span.until_ms)
             out.write(as_html(cards, span, archive.series(wide, step_ms), step_ms))
         return 1 if any(card.missed for card in cards) else 0
     except UsageError as error:
