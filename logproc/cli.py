@@ -246,6 +246,20 @@ def notify_test(
 
 
 @app.command()
+def rules(
+    pipeline: Pipeline = None,
+    tests: Annotated[
+        bool, typer.Option("--tests", help="Print promtool's unit tests of the rules instead; they read rules.yml.")
+    ] = False,
+) -> None:
+    """Print the Prometheus rules that the thresholds in the settings mean."""
+    settings = _settings(pipeline)
+    from logproc.rules.output import rules_text, tests_text
+
+    typer.echo(tests_text(settings) if tests else rules_text(settings), nl=False)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the settings, for editors."""
     from logproc.settings import Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -27,7 +28,7 @@ AHEAD: Final = "4h"
 _AHEAD_S: Final = 4 * 3600
 
 _GPU: Final = "GPU-1"
-_TOTAL: Final = 1 << 40
+_TOTAL: Final = 10**12
 """Of the GPU of the trials: more than any level."""
 
 
@@ -37,7 +38,7 @@ def groups(thresholds: Thresholds, namespace: str) -> Iterator[Group]:
     ratio, octets = thresholds.gpu_memory_ratio, thresholds.gpu_memory_bytes
 
     def gpu(share: float) -> Series:
-        return _gpu(used, total, flat(round(share * _TOTAL)))
+        return _gpu(used, total, flat(math.ceil(share * _TOTAL)))
 
     by_ratio = _ladder(ratio, f"max by (host, gpu) ({used} / {total} {HELD})", "humanizePercentage", "")
     by_bytes = _ladder(octets, f"max by (host, gpu) ({used} {HELD})", "humanize1024", "B")

@@ -29,6 +29,8 @@ class Scope:
     matchers: tuple[str, ...]
     model: str
     levels: Levels
+    labels: Mapping[str, str]
+    """What a rule for one model alone adds: without it promtool takes two rules for the same."""
 
 
 def scopes(thresholds: Thresholds, key: str) -> list[Scope]:
@@ -39,8 +41,8 @@ def scopes(thresholds: Thresholds, key: str) -> list[Scope]:
         others += "-2"
     common: Levels = getattr(thresholds, key)
     return [
-        Scope(tuple(f"model!={quoted(model)}" for model in own), others, common),
-        *(Scope((f"model={quoted(model)}",), model, levels) for model, levels in own.items()),
+        Scope(tuple(f"model!={quoted(model)}" for model in own), others, common, {}),
+        *(Scope((f"model={quoted(model)}",), model, levels, {"model": model}) for model, levels in own.items()),
     ]
 
 

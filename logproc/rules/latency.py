@@ -126,6 +126,7 @@ def _rungs(latency: Latency, scope: Scope, full: str) -> list[Rung]:
             runbook(latency.kind),
             scope.levels.for_s,
             KEEP_S[severity],
+            scope.labels,
         )
 
     return [rung for rung in rungs(scope.levels, rule) if rung.level > 0]  # at 0 there is no edge

@@ -70,8 +70,9 @@ def _all(namespace: str) -> Iterator[Own]:
         labels=(),
     )
     yield from _reachable()
-    yield from _reading()
+    yield from _reading(namespace)
     yield from _losing(namespace)
+    yield from _telling()
 
 
 def _reachable() -> Iterator[Own]:
@@ -101,15 +102,17 @@ def _reachable() -> Iterator[Own]:
     )
 
 
-def _reading() -> Iterator[Own]:
+def _reading(namespace: str) -> Iterator[Own]:
     lines = "logproc_lines_total"
     yield Own(
         "LogAbsent",
         "log_absent",
         "warning",
-        f'sum by (job, instance) ({lines}{{consumer="measure"}}) == 0',
-        "logproc at {{ $labels.instance }} runs, but has not read a line yet: does logs.paths name the log?",
-        "{{ $labels.instance }} 上的 logproc 正在运行，但一行日志都没有读到：logs.paths 是否正确？",
+        f'sum by (job, instance) ({lines}{{consumer="measure"}}) == 0\n'
+        f'or sum by (job, instance) (increase({lines}{{consumer="measure"}}[10m])) == 0\n'
+        f"and on(job, instance) {namespace}_last_heartbeat_timestamp_seconds",
+        "logproc at {{ $labels.instance }} runs, but reads no line, not even heartbeats: does logs.paths name the log?",
+        "{{ $labels.instance }} 上的 logproc 正在运行，但没有读到任何日志行（包括心跳）：logs.paths 是否正确？",
         series(lines, flat(0), consumer="measure", result="ok"),
         series(lines, rising(1), consumer="measure", result="ok"),
         for_s=600,
@@ -199,4 +202,20 @@ def _losing(namespace: str) -> Iterator[Own]:
         "{{ $labels.instance }} 上的 logproc：标签组合过多，新组合计入 __other__：见 metrics.max_series",
         series(folded, rising(1), metric="requests"),
         series(folded, flat(9), metric="requests"),
+    )
+
+
+def _telling() -> Iterator[Own]:
+    failing = "logproc_notifications_failing"
+    yield Own(
+        "NotificationsFailing",
+        "notifications_failing",
+        "critical",
+        f"{failing} == 1",
+        "{{ $labels.channel }} takes no messages from logproc at {{ $labels.instance }}: try logproc notify-test",
+        "{{ $labels.channel }} 不接收 {{ $labels.instance }} 上 logproc 的消息：请运行 logproc notify-test",
+        series(failing, flat(1), channel="ops"),
+        series(failing, flat(0), channel="ops"),
+        for_s=300,
+        labels=(*INSTANCE.items(), ("channel", "ops")),
     )
