@@ -146,14 +146,20 @@ class Gathered:
         return Events(kind, times, seconds, duration, prompt, completion, **rare)
 
 
-def columns(rows: Sequence[RequestRecord], kind: npt.NDArray[np.int32], kinds: Kinds, now_ms: int) -> Events:
-    """The columns of request records, `kind` being their numbers from `kinds.of`.
+def columns(
+    rows: Sequence[RequestRecord],
+    kind: npt.NDArray[np.int32],
+    kinds: Kinds,
+    now_ms: int,
+    present: frozenset[str] = ALL_FIELDS,
+) -> Events:
+    """The columns of request records, `kind` being their numbers from `kinds.of`; only `present` fields are looked at.
 
     Raises:
         OddBlockError: see `Gathered.add`.
     """
     gathered = Gathered(kinds)
-    gathered.add(rows, kind, now_ms)
+    gathered.add(rows, kind, now_ms, present)
     return gathered.take()
 
 

@@ -48,6 +48,8 @@ class LearnedDecoder:
         self._lessons = 0
         self._decoder: msgspec.json.Decoder[Any] | None = None
         self._present: frozenset[str] = ALL_FIELDS
+        self.unknown: dict[str, str] = {}
+        """Of the fields that are none of the contract: name → attribute of a learned record, empty where missing."""
 
     def decode_lines(self, data: memoryview) -> tuple[list[RequestRecord], frozenset[str]]:
         """The records of the lines, and the fields that may be present in them; the others are None in all.
@@ -89,6 +91,7 @@ class LearnedDecoder:
             else:  # any name and any value: passed over, but known
                 rename[f"unknown_{number}"] = name
                 fields.append((f"unknown_{number}", msgspec.Raw, msgspec.Raw()))
+        self.unknown = {name: attribute for attribute, name in rename.items()}
         absent = {name: default for name, default in DEFAULTS.items() if name not in self._fields}
         return msgspec.defstruct(
             "Learned", fields, namespace=absent, rename=rename, gc=False, frozen=True, forbid_unknown_fields=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final
 
@@ -15,12 +14,13 @@ import numpy.typing as npt
 from logproc import decode
 from logproc.decode import OddBlockError
 from logproc.events import columns
-from logproc.flags import Flagger
+from logproc.flags import FLAGS, Flagger
 from logproc.ids import OwnId, derived_ids, id_text, own_ids
 from logproc.kinds import Kinds
 from logproc.record import REQUEST_FIELDS as LINE_FIELDS
-from logproc.record import RequestRecord, ServerRecord
+from logproc.record import ServerRecord
 from logproc.settings import Thresholds
+from logproc.stores.decoded_lines import Decoded, decode_at_once, decode_each
 from logproc.stores.documents import Documents
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
 from logproc.tailing.block import Block
@@ -30,23 +30,14 @@ FEW_BYTES: Final = 4096
 
 _NS_PER_MS: Final = 1e6
 _MOST_INTEGER: Final = (1 << 63) - 1
+_FLAGS: Final = [",".join(name for bit, name in enumerate(FLAGS) if bits >> bit & 1) or None for bits in range(256)]
 _UNBOUNDED: Final = frozenset({"pid", "error_code"})
 """Integers whose range nobody has checked before."""
-_MAYBE_UNSET: Final = frozenset({"prompt_tokens", "completion_tokens"})
+_MEASURED: Final = {
+    field.source: field.column for field in REQUEST_FIELDS if field.type == "duration" and field.source != "tpot_ms"
+}
+"""Times that are among the events already. Time per token is not: there it may be reckoned."""
 
-
-class _Line(RequestRecord, gc=False, frozen=True):
-    """A record with the line's own id, whatever that is."""
-
-    id: OwnId = msgspec.UNSET
-
-
-class _KnownLine(_Line, gc=False, frozen=True, forbid_unknown_fields=True):
-    """A line that has no unknown field."""
-
-
-_known: Final = msgspec.json.Decoder(_KnownLine)
-_lines: Final = msgspec.json.Decoder(_Line)
 _objects: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _json: Final = msgspec.json.Encoder()
 _LINE_FIELDS: Final = frozenset((*LINE_FIELDS, "event"))
@@ -69,8 +60,13 @@ class DocumentReader:
     def __init__(self, service: str, thresholds: Thresholds) -> None:
         self._service = service
         self._thresholds = thresholds
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._kinds = Kinds()
-        self._flagger = Flagger(thresholds)
+        self._flagger = Flagger(self._thresholds)
+        self._outcomes: list[str] = []
+        self._operations: list[str | None] = []
 
     def read(self, block: Block, now_ms: int) -> BlockDocuments:
         """The documents of a block; `now_ms` is the wall clock, against which times in the future are judged.
@@ -78,8 +74,7 @@ class DocumentReader:
         The same lines always give the same documents, however they are cut into blocks.
         """
         if self._kinds.is_full:
-            self._kinds = Kinds()
-            self._flagger = Flagger(self._thresholds)
+            self._begin_anew()
         found = BlockDocuments()
         if block.too_long:
             self._read_careful(block, now_ms, found)
@@ -97,11 +92,12 @@ class DocumentReader:
         if block.origins is not None:
             offsets = list(block.origins)
         else:
-            offsets = list(accumulate((len(raw) + 1 for raw in raws[:-1]), initial=block.start))
+            lengths = np.fromiter(map(len, raws), np.int64, len(raws)) + 1
+            offsets = (block.start + np.cumsum(lengths) - lengths).tolist()
         if b"\r" in data:
             raws = [raw.removesuffix(b"\r") for raw in raws]
         try:
-            self._read_lines(block, raws, offsets, now_ms, found)
+            self._read_lines(block, raws, offsets, now_ms, found, decode_at_once(block, self._kinds.decoder))
         except OddBlockError:
             self._read_halves(block, now_ms, found)
 
@@ -129,30 +125,39 @@ class DocumentReader:
                     found.rejected_lines += 1
 
     def _read_lines(
-        self, block: Block, raws: list[bytes], offsets: list[int], now_ms: int, found: BlockDocuments
+        self,
+        block: Block,
+        raws: list[bytes],
+        offsets: list[int],
+        now_ms: int,
+        found: BlockDocuments,
+        decoded: Decoded | None = None,
     ) -> None:
         """Raises OddBlockError, having added nothing, when one of the lines is no record."""
         try:
-            self._read_records(block, raws, offsets, now_ms, found)
+            self._read_records(block, raws, offsets, now_ms, found, decoded or decode_each(raws))
         except RecursionError as error:
             raise OddBlockError("nested too deeply") from error
 
     def _read_records(
-        self, block: Block, raws: list[bytes], offsets: list[int], now_ms: int, found: BlockDocuments
+        self,
+        block: Block,
+        raws: list[bytes],
+        offsets: list[int],
+        now_ms: int,
+        found: BlockDocuments,
+        decoded: Decoded,
     ) -> None:
-        rows, with_unknown = _decode(raws)
-        kind = self._kinds.of(rows)
+        kind = self._kinds.of(decoded.rows, decoded.present)
         servers = None
         if kind.min() < 0:
             places = np.flatnonzero(kind < 0).tolist()
-            servers = self._server_documents(block, [(raws[i], offsets[i], rows[i].id) for i in places], now_ms)
+            servers = self._server_documents(block, [(raws[i], offsets[i], decoded.owns[i]) for i in places], now_ms)
             places = np.flatnonzero(kind >= 0).tolist()
-            with_unknown &= set(places)
-            with_unknown = {new for new, old in enumerate(places) if old in with_unknown}
-            rows, kind = [rows[i] for i in places], kind[places]
+            decoded, kind = decoded.take(places), kind[places]
             raws, offsets = [raws[i] for i in places], [offsets[i] for i in places]
-        requests = self._request_documents(block, rows, raws, offsets, kind, with_unknown, now_ms) if rows else None
-        found.good_lines += len(rows) + (0 if servers is None else servers[1])
+        requests = self._request_documents(block, decoded, raws, offsets, kind, now_ms) if raws else None
+        found.good_lines += len(raws) + (0 if servers is None else servers[1])
         if requests is not None:
             found.requests.append(requests)
         if servers is not None and len(servers[0]):
@@ -161,24 +166,30 @@ class DocumentReader:
     def _request_documents(
         self,
         block: Block,
-        rows: list[_Line],
+        decoded: Decoded,
         raws: list[bytes],
         offsets: list[int],
         kind: npt.NDArray[np.int32],
-        with_unknown: set[int],
         now_ms: int,
     ) -> Documents:
-        events = columns(rows, kind, self._kinds, now_ms)
-        flags = self._flagger.names(events, self._kinds)
-        ids, extras = _ids(block, raws, offsets, [row.id for row in rows], events.time_ms)
-        extras |= with_unknown
-        fields = [each for each in REQUEST_FIELDS if getattr(events, each.source, 0) is not None]
-        made = _columns(fields, rows, extras)
-        kinds = [self._kinds.list[number] for number in events.kind.tolist()]
-        made["outcome"] = [each.outcome for each in kinds]
-        made["operation"] = [None if each.operation == "unknown" else each.operation for each in kinds]
-        if any(flags):
-            made["flags"] = [",".join(names) if names else None for names in flags]
+        events = columns(decoded.rows, kind, self._kinds, now_ms, decoded.present)
+        ids, extras = _ids(block, raws, offsets, decoded.owns, events.time_ms)
+        extras |= decoded.with_unknown
+        fields = [each for each in REQUEST_FIELDS if each.source in decoded.present and each.source not in _MEASURED]
+        made = _columns(fields, decoded.rows, extras)
+        for source, column in _MEASURED.items():
+            values = getattr(events, source)
+            if values is not None:
+                made[column] = _ns(values)
+        for kind_seen in self._kinds.list[len(self._outcomes) :]:
+            self._outcomes.append(kind_seen.outcome)
+            self._operations.append(None if kind_seen.operation == "unknown" else kind_seen.operation)
+        numbers = events.kind.tolist()
+        made["outcome"] = list(map(self._outcomes.__getitem__, numbers))
+        made["operation"] = list(map(self._operations.__getitem__, numbers))
+        flags = self._flagger.bits(events, self._kinds)
+        if flags.any():
+            made["flags"] = list(map(_FLAGS.__getitem__, flags.tolist()))
         return self._documents(ids, events.time_ms, made, block, raws, offsets, extras, _LINE_FIELDS)
 
     def _server_documents(
@@ -215,40 +226,14 @@ class DocumentReader:
         known: frozenset[str],
     ) -> Documents:
         """Adds what every document has: its service, its place in the log, and its unknown fields."""
-        service = made.get("service")
-        made["service"] = (
-            [self._service] * len(ids)
-            if service is None
-            else [self._service if name is None else name for name in service]
-        )
+        service = made.setdefault("service", [None] * len(ids))
+        if None in service:
+            made["service"] = [self._service if name is None else name for name in service]
         made["log_file_path"] = [block.source] * len(ids)
         made["log_offset"] = offsets
         if extras:
             made["extra"] = [_unknown_fields(raw, known, ids[i]) if i in extras else None for i, raw in enumerate(raws)]
         return Documents(ids, times_ms, made)
-
-
-def _decode(raws: Sequence[bytes]) -> tuple[list[_Line], set[int]]:
-    """A record a line, and the places of those with unknown fields.
-
-    Raises:
-        OddBlockError: a line is no record.
-    """
-    rows: list[_Line] = []
-    with_unknown: set[int] = set()
-    try:
-        for raw in raws:
-            try:
-                rows.append(_known.decode(raw))
-            except msgspec.ValidationError:
-                with_unknown.add(len(rows))
-                rows.append(_lines.decode(raw))
-        for raw in raws:  # an `id`, and what is skipped, nobody has looked at
-            if not raw.isascii():
-                raw.decode("utf-8")
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise OddBlockError("json") from error
-    return rows, with_unknown
 
 
 def _ids(
@@ -279,12 +264,10 @@ def _columns(fields: Sequence[Field], records: Sequence[Any], extras: set[int]) 
         if not each.source:
             continue
         values = list(map(attrgetter(each.source), records))
-        if each.source in _MAYBE_UNSET and msgspec.UNSET in values:
-            values = [None if value is msgspec.UNSET else value for value in values]
         if values[0] is None and values.count(None) == count:
             continue
         if each.type == "duration":
-            values = _ns(values)
+            values = _ns(np.array(values, np.float64))
         elif each.source in _UNBOUNDED:
             for place, value in enumerate(values):
                 if value is not None and not -_MOST_INTEGER <= value <= _MOST_INTEGER:
@@ -294,11 +277,15 @@ def _columns(fields: Sequence[Field], records: Sequence[Any], extras: set[int]) 
     return made
 
 
-def _ns(values: list[float | None]) -> list[int | None]:
-    """Milliseconds → whole nanoseconds."""
-    if None in values:
-        return [None if value is None else round(value * _NS_PER_MS) for value in values]
-    made: list[int | None] = np.rint(np.array(values, np.float64) * _NS_PER_MS).astype(np.int64).tolist()
+def _ns(values_ms: npt.NDArray[np.float64]) -> list[int | None]:
+    """Milliseconds → whole nanoseconds; NaN → None."""
+    unknown = np.flatnonzero(np.isnan(values_ms)).tolist()
+    if not unknown:
+        known: list[int | None] = np.rint(values_ms * _NS_PER_MS).astype(np.int64).tolist()
+        return known
+    made: list[int | None] = np.rint(np.nan_to_num(values_ms) * _NS_PER_MS).astype(np.int64).tolist()
+    for place in unknown:
+        made[place] = None
     return made
 
 

@@ -328,3 +328,44 @@ def test_a_line_that_measure_rejects_is_no_document_and_stops_nothing(line: byte
     found = DocumentReader("vllm", Thresholds()).read(block(_GOOD + line + _GOOD), NOW_MS)
 
     assert (found.good_lines, found.rejected_lines) == (2, 1)
+
+
+ODD_LINES = st.lists(
+    st.builds(
+        lambda fields, more: request(**fields, **more),
+        fields=st.fixed_dictionaries(
+            {},
+            optional={
+                "id": st.sampled_from([FULL["id"], 5, None, "x", {"a": 1}]),
+                "model": st.sampled_from(["a", "b", None]),
+                "stream": st.booleans(),
+                "ttft_ms": st.sampled_from([1.5, 0.0004, None]),
+                "tpot_ms": st.sampled_from([12.25, None]),
+                "prompt_tokens": st.sampled_from([None, 3]),
+                "pid": st.sampled_from([1, 2**80, None]),
+                "service": st.sampled_from(["own", None]),
+                "client": st.sampled_from(["ü", "10.0.0.1"]),
+            },
+        ),
+        more=st.dictionaries(st.sampled_from(["odd", "weather", "ids"]), st.sampled_from([1, None, [1, {"a": "ä"}]])),
+    ).map(raw)
+    | st.sampled_from([b'{"time":"2026-03-31T10:00:00Z","event":"heartbeat","in_flight":3,"gpus":[],"mood":1}\n']),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ODD_LINES)
+def test_a_reader_that_knows_the_fields_makes_the_same_documents_as_one_that_sees_them_first(
+    lines: list[bytes],
+) -> None:
+    data = b"".join(lines)
+    reader = DocumentReader("vllm", Thresholds())
+    first, *others = (reader.read(block(data), NOW_MS) for _ in range(3))
+    for other in others:
+        assert flat(other) == flat(first)
+        assert [part.flat(SERVER_FIELDS) for part in other.servers] == [
+            part.flat(SERVER_FIELDS) for part in first.servers
+        ]
+        assert (other.good_lines, other.rejected_lines) == (first.good_lines, first.rejected_lines)
