@@ -26,7 +26,7 @@ MORE = [
     {"duration_ms": 4200.5, "queue_ms": 3000.25, "ttft_ms": 3100.0, "prompt_tokens": 5000, "cached_tokens": 2048},
     {"duration_ms": 9000.0, "decode_ms": 8000.0, "stall_max_ms": 2600.0, "completion_tokens": 120, "tpot_ms": 66.0},
     {"duration_ms": 3500.0, "prefill_ms": 2900.0, "ttft_ms": 2950.0, "prompt_tokens": 70000, "completion_tokens": 300},
-    {"outcome": "reasoning_only", "reasoning_tokens": 40, "user_id": "ann"},
+    {"outcome": "reasoning_only", "reasoning_tokens": 40},
     {"outcome": "empty", "completion_tokens": 1, "max_tokens": 1},
     {"outcome": "empty", "completion_tokens": 1, "max_tokens": 40},
 ]
@@ -50,6 +50,8 @@ _COMMON = {
     "tpot_ms": 25.0,
     "cached_tokens": 16,
     "client": "10.0.0.7",
+    "user_id": "ann",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "host": "gpu-2",
     "pid": 7,
     "service": "vllm",
@@ -67,7 +69,8 @@ def log_of(recorded: Path) -> list[bytes]:
     """The recorded log, and after it lines of what it has none of."""
     lines = recorded.read_bytes().splitlines()
     for place, changes in enumerate(MORE):
-        line = {"time": f"2026-11-21T11:01:{15 + place // 2}.{100 + place}Z", **_COMMON, **changes}
+        time = f"2026-11-21T11:01:{15 + place // 2}.{100 + place}Z"
+        line = {"time": time, "request_id": f"more-{place}", **_COMMON, **changes}
         if line["outcome"] in {"server_error", "rejected"}:
             line |= dict.fromkeys(("prompt_tokens", "completion_tokens"))
             line |= dict.fromkeys(("queue_ms", "prefill_ms", "decode_ms", "tpot_ms", "cached_tokens", "finish_reason"))
