@@ -17,6 +17,8 @@ DIGEST_SIZE: Final = 200
 REFRESH_S: Final = 60.0
 HOLD_S: Final = 900.0
 """A firing alert ends by itself so long after it was last told: logproc has died, or cannot reach it."""
+CLOCKS_S: Final = 30.0
+"""So far our clock may be ahead of Alertmanager's, and what we say has ended must not seem to go on."""
 TEST_S: Final = 60.0
 TEST_NAME: Final = "logproc_test"
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -35,9 +37,9 @@ class Alertmanager(Hook):
 
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:
         """Every alert with its labels, and its texts as annotations (`brief`: without)."""
-        until = _rfc3339(now + (TEST_S if message.reason == "test" else HOLD_S))
-        alerts = [made for each in message.alerts for made in self._own(each, until, message.reason == "test")]
-        alerts += [_others(each, until) for each in message.external]
+        hold_s = TEST_S if message.reason == "test" else HOLD_S
+        alerts = [made for each in message.alerts for made in self._own(each, now, hold_s, message.reason == "test")]
+        alerts += [_others(each, now, hold_s) for each in message.external]
         if brief:
             alerts = [{**each, "annotations": {}} for each in alerts]
         return self.request(as_json(alerts))
@@ -52,35 +54,50 @@ class Alertmanager(Hook):
             return Rejected(f"HTTP {answer.status}: {excerpt(answer.body)}; the good ones of the batch were stored")
         return by_status(answer)
 
-    def _own(self, alert: Alert, until: str, is_test: bool) -> list[dict[str, Any]]:
+    def _own(self, alert: Alert, now: float, hold_s: float, is_test: bool) -> list[dict[str, Any]]:
         """The alert under its severity; under every other one it has ended, as severity is one of its labels."""
         name = TEST_NAME if is_test else alert.kind
         values = values_of(alert, Shape(shown=1), self.style)
         texts = {"summary": values["title"], "description": values["text"]}
         texts |= {name: values[name] for name in ("value", "bound", "cause", "shares", "n", "examples", "id")}
         annotations = {name: shortened(value, 1000) for name, value in texts.items() if value}
-        is_over = alert.state == "resolved"
-        return [
-            {
-                "labels": {"alertname": name, "severity": severity, "service": self._service, **alert.labels},
-                "annotations": annotations if severity == alert.severity else {},
-                "startsAt": alert.since,
-                "endsAt": until if severity == alert.severity and not is_over else alert.until or alert.time,
-            }
-            for severity in SEVERITIES
-        ]
+        since, changed = _seconds(alert.since, now), _seconds(alert.until or alert.time, now)
+        made = []
+        for severity in SEVERITIES:
+            if severity != alert.severity:
+                times = _times(since, min(changed, now - CLOCKS_S))
+            elif alert.state == "resolved":
+                times = _times(since, min(changed, now))
+            else:
+                times = _times(since, now + hold_s)
+            labels = {"alertname": name, "severity": severity, "service": self._service, **alert.labels}
+            told = annotations if severity == alert.severity else {}
+            made.append({"labels": labels, "annotations": told, **times})
+        return made
 
 
-def _others(alert: ExternalAlert, until: str) -> dict[str, Any]:
+def _others(alert: ExternalAlert, now: float, hold_s: float) -> dict[str, Any]:
     labels = {name: value for name, value in alert.labels.items() if _LABEL.fullmatch(name) and value}
-    made: dict[str, Any] = {
+    ends = min(_seconds(alert.ends_at, now), now) if alert.status == "resolved" else now + hold_s
+    return {
         "labels": labels or {"alertname": "unknown"},
         "annotations": {name: value for name, value in alert.annotations.items() if _LABEL.fullmatch(name)},
-        "endsAt": alert.ends_at if alert.status == "resolved" else until,
+        **_times(_seconds(alert.starts_at, now), ends),
         "generatorURL": alert.generator_url,
     }
-    return {**made, **({"startsAt": alert.starts_at} if alert.starts_at else {})}
+
+
+def _times(since: float, ends: float) -> dict[str, str]:
+    """Alertmanager refuses a whole batch for one end that lies before its start: the end is right."""
+    return {"startsAt": _rfc3339(min(since, ends)), "endsAt": _rfc3339(ends)}
+
+
+def _seconds(time: str, otherwise: float) -> float:
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except (ValueError, OverflowError):
+        return otherwise
 
 
 def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -33,7 +33,7 @@ def post(request: Request, timeout_s: float) -> Answer:
             return Answer(problem=_late(timeout_s)) if deadline.has_passed else answer
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = deadline.has_passed or isinstance(error, TimeoutError)
-            why = f"no answer within {timeout_s:g} s" if late else problem(error)
+            why = _late(timeout_s) if late else problem(error)
             return Answer(problem=why, is_unsent=not reached)
         finally:
             connection.close()
