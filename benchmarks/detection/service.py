@@ -1,8 +1,9 @@
 """A simulated inference server: a queue, a bounded batch, a prefill and a KV cache that are shared.
 
 Every latency in this benchmark comes from here: no public trace holds any. A request waits in order of arrival for a
-place in the batch and for KV cache, then for its turn at the prefill, which goes by its uncached prompt tokens; then
-it decodes, slower the fuller the batch is. Clients leave after a minute of waiting.
+place in the batch and for KV cache, and nobody passes the one who waits first; then for its turn at the prefill, which
+goes by its uncached prompt tokens; then it decodes, slower the fuller the batch is. Clients leave after a minute of
+waiting.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ class Hardware:
 
     @classmethod
     def fitting(cls, traffic: Traffic, token_s: float) -> Hardware:
-        """A server that has 2.8 times the room that the busiest hour needs, and not less than a small one has."""
+        """A server that has four times the room that the busiest hour needs, and not less than a small one has."""
         seconds = MEAN_COMPLETION * token_s * 1.1
-        slots = max(8, round(2.8 * traffic.peak_per_s * seconds))
+        slots = max(16, round(4 * traffic.peak_per_s * seconds))
         prompt = MEAN_PROMPT * traffic.prompt_scale
         per_s = max(4_000.0 if traffic.prompt_scale <= 1 else 7_000.0, 0.43 * traffic.peak_per_s * prompt)
         longest = LONGEST_PROMPT * min(2.0, traffic.prompt_scale)
@@ -214,6 +215,10 @@ class Server:
                 batch.clear()
                 used, free_from, prefill_free = 0.0, process, process
             at = max(arrives, free_from)
+            if need > fits:  # it will never have enough KV cache, and nobody passes it
+                free_from = max(at, arrives + PATIENCE_S)
+                found.append(nothing)
+                continue
             while batch and batch[0][0] <= at:
                 used -= heappop(batch)[1]
             while batch and (len(batch) >= slots or used + need > fits):

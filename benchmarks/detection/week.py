@@ -121,6 +121,7 @@ class _Model:
         usual = arrivals(self._rates[first:last], first, self._rng)
         usual = usual[self._rng.random(len(usual)) < np.minimum(self._conditions.rate_factor(usual), 1.0)]
         prompt, completion = lengths(len(usual), self._traffic, self._rng)
+        prompt = np.minimum(prompt, self._hardware.flood_prompt)
         times, prompts, completions, fresh = [usual], [prompt], [completion], [np.zeros(len(usual), np.bool_)]
         for what in ("extra", "long_prompts", "giant"):
             for effect in self._conditions.of(what):

@@ -15,16 +15,20 @@ from logproc.sketch import BINS, bin_values, bins_at
 LATENCY: Final = ("duration_s", "duration_p95_s", "ttft_s", "tokens_per_second")
 """The thresholds by which single requests are judged: each has a column for every level."""
 
+SIZED: Final = LATENCY[:3]
+"""Of these the first column of a level counts requests that are also slow for their size; a second one, named
+`…:any_size`, all that are over it."""
+
 PARTS: Final = ("queue", "prefill", "decode")
 """What the engine's time is made of."""
 
 COUNTS: Final = (
     "requests", "timed", "first_tokens", "speeds", "answerable", "errors", "generations", "empties", "disconnects",
-    "stream_errors", "server_errors", "rejected_200",
+    "stream_errors", "server_errors", "rejected_200", "stalled",
 )  # fmt: skip
 """`timed` count for latency (all but rejected), `first_tokens` are streams with a TTFT, `speeds` those with a decode
 speed; `errors` are counted of the `answerable` (all but 4xx), `empties` of the `generations` (2xx that should hold
-text)."""
+text). `stalled` are those with the flag `stall`."""
 
 SIZES: Final = (
     "engine", "duration_us", "ttft_us", "queue_us", "prefill_us", "decode_us", "engine_duration_us", "stall_us",
@@ -69,6 +73,7 @@ class Columns:
         """The columns with these thresholds: the same ones whenever the same severities have a level."""
         names = [*COUNTS, *SIZES, *SLOW, *LOGS]
         names += [f"{name}:{severity}" for name in LATENCY for severity in severities(thresholds, name)]
+        names += [f"{name}:{severity}:any_size" for name in SIZED for severity in severities(thresholds, name)]
         names += [f"{name}:{place}" for name in HISTOGRAMS for place in range(HISTOGRAM_BINS)]
         return cls(tuple(names), {name: place for place, name in enumerate(names)})
 

@@ -11,8 +11,16 @@ import numpy.typing as npt
 from logproc.alerts.alert import SEVERITIES, Kind
 from logproc.alerts.columns import Columns, Ints, levels, severities
 from logproc.alerts.guard import LEAST_BAD, wilson_lower
+from logproc.alerts.usual import Hours
 from logproc.alerts.windows import LONG_S, SHORT_S, rolling
 from logproc.settings import Thresholds
+
+MORE_THAN_USUAL: Final = 2.0
+"""So many times the usual share of slow requests of any size are allowed."""
+
+PIECE_S: Final = 10
+LEAST_PIECES: Final = 4
+"""In so many pieces of a window, of so many seconds, there must have been too many bad requests."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -66,6 +74,9 @@ class ShareDetector:
         self._severities = names
         self.bad_columns = [columns.at[share.bad or f"{share.threshold}:{name}"] for name in names]
         self.of_column = columns.at[share.of]
+        self.any_size_columns = [columns.at.get(f"{share.threshold}:{name}:any_size") for name in names]
+        """Those that count requests of any size; None where size does not matter."""
+        self._usual: dict[str, tuple[int, list[float | None]]] = {}
 
     @property
     def is_on(self) -> bool:
@@ -86,33 +97,85 @@ class ShareDetector:
         bound = self.bound(model, level)
         return bound if bound is None or self.share.allowed is None else self.share.allowed
 
-    def columns_of(self, level: int) -> tuple[int, int]:
-        """The columns that count what is bad at a level, and of what."""
-        return self.bad_columns[self._severities.index(SEVERITIES[level - 1])], self.of_column
+    def columns_of(self, level: int, total: Ints) -> tuple[int, int]:
+        """The columns that count what is bad at a level, and of what: those that tell of the trouble in `total`.
 
-    def judge(self, model: str, short: Ints, long: Ints) -> Judged:
-        """Judge every second by the sums over the short and the long window; shape (seconds, columns)."""
+        `total` are the sums of all columns, shape (columns,).
+        """
+        place = self._severities.index(SEVERITIES[level - 1])
+        bad, any_size = self.bad_columns[place], self.any_size_columns[place]
+        if any_size is not None and (total[bad] < LEAST_BAD or 2 * total[bad] < total[any_size]):
+            bad = any_size
+        return bad, self.of_column
+
+    def usual(self, model: str, hour: int, hours: Hours) -> list[float | None]:
+        """The usual share of requests of any size over each level; None where it is not known."""
+        known = self._usual.get(model)
+        if known is None or known[0] != hour:
+            shares = [
+                None if column is None else hours.usual_share(model, hour, column, self.of_column)
+                for column in self.any_size_columns
+            ]
+            known = self._usual[model] = hour, shares
+        return known[1]
+
+    def judge(self, model: str, series: Ints, short: Ints, long: Ints, usual: list[float | None]) -> Judged:
+        """Judge every second by the sums over the short and the long window; shape (seconds, columns).
+
+        `series` are the seconds themselves, LONG_S of them before the first that is judged. A request that is over a
+        level, but not slow for its size, counts too where it is known which share of them is usual for the model: then
+        that many more are allowed.
+        """
         count = len(short)
         level = np.zeros(count, np.int8)
         is_well, is_odd = np.ones(count, np.bool_), np.zeros(count, np.bool_)
         seen_now, seen = short[:, self.of_column], long[:, self.of_column]
         mildest = True
-        for name, column in zip(self._severities, self.bad_columns, strict=True):
+        for place, name in enumerate(self._severities):
             number = SEVERITIES.index(name) + 1
             allowed = self.allowed(model, number)
-            if allowed is None or not long[:, column].any():
+            if allowed is None:
                 continue
-            bad_now, bad = short[:, column], long[:, column]
-            too_many = bad_now > allowed * seen_now
-            sure = (bad_now >= LEAST_BAD) & (wilson_lower(bad_now, seen_now) > allowed)
-            sure |= too_many & (bad >= LEAST_BAD) & (wilson_lower(bad, seen) > allowed)
-            level[sure] = number
-            if mildest:
-                # No request within a minute tells nothing; none within the long window ends it.
-                is_well = (~too_many & (seen_now > 0)) | (seen == 0)
-                is_odd = too_many & (bad_now >= 2)
-                mildest = False
+            ways = [(self.bad_columns[place], allowed)]
+            any_size, share = self.any_size_columns[place], usual[place]
+            if any_size is not None and share is not None:
+                ways.append((any_size, max(allowed, MORE_THAN_USUAL * share)))
+            for column, most in ways:
+                if most >= 1 or not long[:, column].any():
+                    continue
+                bad_now, bad = short[:, column], long[:, column]
+                too_many = bad_now > most * seen_now
+                sure = (bad_now >= LEAST_BAD) & (wilson_lower(bad_now, seen_now) > most)
+                sure &= _lasts(series[:, column], series[:, self.of_column], most, SHORT_S, sure)
+                over_long = too_many & (bad >= LEAST_BAD) & (wilson_lower(bad, seen) > most)
+                over_long &= _lasts(series[:, column], series[:, self.of_column], most, LONG_S, over_long)
+                level[sure | over_long] = number
+                if mildest:
+                    # No request within a minute tells nothing; none within the long window ends it.
+                    is_well &= (~too_many & (seen_now > 0)) | (seen == 0)
+                    is_odd |= too_many & (bad_now >= 2)
+            mildest = False
         return Judged(level, is_well, is_odd, seen)
+
+
+def _lasts(bad: Ints, seen: Ints, allowed: float, window_s: int, wanted: Mask) -> Mask:
+    """Whether the trouble goes on: too many were bad in several pieces of the window, at the seconds that are `wanted`.
+
+    `bad` and `seen` are counts by second, LONG_S of them before the first second in question. Requests are not bad
+    independently of each other: a pause of a few seconds makes all slow that it meets, and is over.
+    """
+    found = np.zeros(len(wanted), np.bool_)
+    at = np.flatnonzero(wanted)
+    if not len(at):
+        return found
+    of_bad, of_seen = (np.concatenate([[0], np.cumsum(each)]) for each in (bad, seen))
+    pieces = np.zeros(len(at), np.int64)
+    for back in range(0, window_s, PIECE_S):
+        end = at + LONG_S + 1 - back
+        bad_here = of_bad[end] - of_bad[end - PIECE_S]
+        pieces += bad_here > allowed * (of_seen[end] - of_seen[end - PIECE_S])
+    found[at] = pieces >= LEAST_PIECES
+    return found
 
 
 def windows(series: Ints, lead: int = LONG_S) -> tuple[Ints, Ints]:

@@ -8,11 +8,18 @@ from typing import Any, Final
 
 from logproc.alerts.alert import Cause, Kind
 from logproc.alerts.columns import Columns, Ints
+from logproc.alerts.guard import LEAST_BAD
 
 GREW: Final = 1.5
 """By so much something must have grown to be told as the cause."""
-FELL: Final = 0.15
-"""By so much the cache hit rate must have fallen."""
+LONGER: Final = 1.3
+"""By so much prompts must have grown."""
+FULL: Final = 0.95
+"""So much of the KV cache is full."""
+FEWER_CACHED: Final = 0.75
+"""To this part of the usual the cached tokens of a request must have fallen."""
+STALLED: Final = 0.02
+"""So large a share of the answers must have paused for longer than `stall_s`."""
 COLD_S: Final = 300
 """So long after its start a server is cold."""
 
@@ -78,8 +85,16 @@ def diagnose(
             "cold_start" if changes.get("server_started_s") is not None else "errors" if kind == "errors" else "unknown"
         )
         return Diagnosis(cause, {}, _errors(now) | changes)
-    shares = _shares(now, usual, around)
+    shares = _shares(kind, now, usual, around)
+    if _is_stalled(now, usual):
+        changes["stalled"] = now["stalled"]
     return Diagnosis(_cause(shares, changes), shares, changes)
+
+
+def _is_stalled(now: Sums, usual: Sums) -> bool:
+    """Whether answers that had begun paused, more than usual: then new requests wait for the same reason."""
+    share = now["stalled"] / max(1, now["first_tokens"])
+    return now["stalled"] > 0 and share >= max(STALLED, 3 * (usual.mean("stalled", "first_tokens") or 0.0))
 
 
 def _errors(now: Sums) -> dict[str, Any]:
@@ -105,6 +120,7 @@ def _changes(now: Sums, usual: Sums, around: Surroundings, seconds: int, usual_r
         found["cache_hit_rate"] = round(now.hit_rate, 3)
         if usual.hit_rate is not None:
             found["usual_cache_hit_rate"] = round(usual.hit_rate, 3)
+    factor("cached_factor", now.mean("cached_tokens", "prompts"), usual.mean("cached_tokens", "prompts"))
     if around.waiting is not None:
         found["waiting"] = around.waiting
     if around.kv is not None:
@@ -116,9 +132,9 @@ def _changes(now: Sums, usual: Sums, around: Surroundings, seconds: int, usual_r
     return found
 
 
-def _shares(now: Sums, usual: Sums, around: Surroundings) -> dict[str, float]:
+def _shares(kind: Kind, now: Sums, usual: Sums, around: Surroundings) -> dict[str, float]:
     """What the slow requests took longer than usual, by part; all of them where none is slow by itself."""
-    prefix = "slow_" if now["slow_requests"] else ""
+    prefix = "slow_" if now["slow_requests"] >= LEAST_BAD else ""
     count = now["slow_engine"] if prefix else now["engine"]
     excess = dict.fromkeys(SHARES, 0.0)
     if count:
@@ -149,6 +165,8 @@ def _shares(now: Sums, usual: Sums, around: Surroundings) -> dict[str, float]:
         excess[part] -= moved
         excess["stall"] += moved
         stalled -= moved
+    if kind == "ttft":  # what comes after the first token has not delayed it
+        excess |= dict.fromkeys(("decode", "stall", "client"), 0.0)
     total_excess = sum(excess.values())
     return {part: round(value / total_excess, 3) for part, value in excess.items()} if total_excess else {}
 
@@ -160,18 +178,21 @@ def _cause(shares: Mapping[str, float], changes: Mapping[str, Any]) -> Cause:
     if changes.get("server_started_s") is not None:
         return "cold_start"
     largest = max(shares, key=lambda part: shares[part])
+    if largest == "queue" and changes.get("kv_cache", 0.0) >= FULL:
+        return "kv_cache"
+    if "stalled" in changes:
+        return "stall"
     prompts, answers = changes.get("prompt_factor", 1.0), changes.get("answer_factor", 1.0)
     token_time, requests = changes.get("token_time_factor", 1.0), changes.get("requests_factor", 1.0)
-    fell = changes.get("usual_cache_hit_rate", 0.0) - changes.get("cache_hit_rate", 1.0) >= FELL
+    cached = changes.get("cached_factor", 1.0)
     if largest in {"queue", "prefill"}:
-        if prompts >= GREW:
+        # New long prompts are not cached either: the rate falls with them, and less than the prompts grow.
+        if prompts >= LONGER and prompts - 1 >= 2 * (1 - cached):
             return "long_prompts"
-        if fell:
+        if cached <= FEWER_CACHED:
             return "cache_misses"
-        if largest == "prefill":
+        if largest == "prefill" and requests < GREW:
             return "prefill"
-        if changes.get("kv_cache", 0.0) >= 0.95:
-            return "kv_cache"
         if token_time >= GREW:
             return "decode"
         if answers >= GREW and requests < GREW:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from logproc.alerts.buckets import Buckets
-from logproc.alerts.columns import COARSE, HISTOGRAM_BINS, LATENCY, Columns, Ints, levels, severities
+from logproc.alerts.columns import COARSE, HISTOGRAM_BINS, LATENCY, SIZED, Columns, Ints, levels, severities
 from logproc.events import TOO_LATE, Events, Floats
+from logproc.flags import FLAGS
 from logproc.kinds import Kind, Kinds
 from logproc.record import GENERATION
 from logproc.settings import Thresholds
@@ -31,6 +32,7 @@ _LONGEST_US: Final = float(1 << 41)
 """25 days; a longer time is counted as this, so that sums of a second stay exact."""
 _EMPTY: Final = 1
 """The flag `empty_completion`."""
+_STALL: Final = 1 << FLAGS.index("stall")
 
 Mask = npt.NDArray[np.bool_]
 
@@ -127,6 +129,9 @@ class Gatherer:
         if len(empty):
             empty = empty[table[:, _BY_KIND.index("generations")][classes[empty]] > 0]
             cells[at["empties"]] = np.bincount(group[empty], minlength=count)
+        stalled = np.flatnonzero(flags & _STALL)
+        if len(stalled):
+            cells[at["stalled"]] = np.bincount(group[stalled], minlength=count)
         timed = None
         is_timed = table[:, _BY_KIND.index("timed")] > 0
         if not is_timed.all():
@@ -136,7 +141,7 @@ class Gatherer:
         if len(slow):
             cells[at["slow_requests"]] = np.bincount(group[slow], minlength=count)
             self._sum_up("slow_", _only(events, slow), None, group[slow], cells)
-        self._distribute(events, timed, group, cells)
+        self._distribute(events, timed, flags & _EMPTY > 0, group, cells)
         return cells
 
     def _judge(self, events: Events, group: Ints, cells: Ints) -> Ints:
@@ -152,7 +157,9 @@ class Gatherer:
             if values is None:
                 continue
             over = np.flatnonzero(values > bound[events.kind])
-            if len(over) and name != "tokens_per_second":
+            if len(over) and name in SIZED:
+                cells[at[f"{name}:{severity}:any_size"]] = np.bincount(group[over], minlength=count)
+                over = over[~np.isnan(events.completion_tokens[over])]  # unknown is not zero
                 kind = events.kind[over]
                 prompt = np.nan_to_num(events.prompt_tokens[over])
                 if events.cached_tokens is not None:
@@ -200,7 +207,7 @@ class Gatherer:
             add("prefill_us", _microseconds(prefill))
             add("decode_us", _microseconds(decode))
 
-    def _distribute(self, events: Events, timed: Mask | None, group: Ints, cells: Ints) -> None:
+    def _distribute(self, events: Events, timed: Mask | None, is_empty: Mask, group: Ints, cells: Ints) -> None:
         """Histograms of duration and TTFT, and logarithms of duration and completion."""
         at, count = self.columns.at, cells.shape[1]
         for name, values, mask in (("duration", events.duration_ms, timed), ("ttft", events.ttft_ms, None)):
@@ -212,7 +219,7 @@ class Gatherer:
             counts = np.bincount(places, minlength=count * HISTOGRAM_BINS).reshape(count, HISTOGRAM_BINS)
             cells[self.columns.histogram(name)] = counts.T
         for name, values in (("duration", events.duration_ms), ("completion", events.completion_tokens)):
-            known = values > 0
+            known = (values > 0) & ~is_empty
             if timed is not None:
                 known &= timed
             which, seen = (group, values) if known.all() else (group[known], values[known])

@@ -34,6 +34,8 @@ WARM_UP_S: Final = 180
 """A new model or a new server is not judged for so long: nothing is known of it."""
 TOGETHER_S: Final = 10
 """When one model is bad and another may be, so long is waited for certainty whether it is both."""
+LEAST_SEEN_S: Final = 30
+"""At least so many seconds are diagnosed."""
 ENOUGH: Final = 10
 """So many requests must a model have had to have a say in whether it is everything."""
 BEHIND_S: Final = 60
@@ -214,7 +216,8 @@ class Judge:
         for detector in self._shares:
             judged = {}
             for model, (short, long) in sums.items():
-                found = judged[model] = detector.judge(model, short, long)
+                usual = detector.usual(model, start // HOUR, self.hours)
+                found = judged[model] = detector.judge(model, series[model], short, long, usual)
                 cold = self.first[model] + self._warm_up_s - start
                 if cold > 0:
                     found.level[:cold] = 0
@@ -283,9 +286,9 @@ class Judge:
         return model
 
     def _begin_share(self, detector: ShareDetector, who: str, models: list[str], second: int, level: int) -> None:
-        bad, of = detector.columns_of(level)
         window = sum(self.kept.series(model, second - LONG_S + 1, second + 1) for model in models)
         assert not isinstance(window, int)
+        bad, of = detector.columns_of(level, window.sum(axis=0))
         since = second - LONG_S + 1 + begin_of(window[:, bad], window[:, of], 0.0)
         life = self.lives[detector.kind, who, ""] = Life(since, second, level)
         for_s = max(detector.for_s(model) for model in models)
@@ -307,7 +310,7 @@ class Judge:
     def _share_entry(self, detector: ShareDetector, who: str, life: Life, second: int, state: LifeState) -> None:
         kind, models = detector.kind, [who] if who else sorted(self.kept.rows)
         now = self._total(models, max(life.since, second - KEEP_S), second + 1)
-        bad, of = detector.columns_of(life.level)
+        bad, of = detector.columns_of(life.level, now)
         bound = detector.bound(who, life.level)
         share = int(now[bad]) / int(now[of]) if now[of] else 0.0
         value: float | None = share
@@ -333,7 +336,8 @@ class Judge:
 
     def _diagnosis(self, kind: Kind, models: list[str], since: int, second: int) -> Diagnosis:
         """Compare what was since it began with the same hour of other days, or else with the hour before."""
-        begin = max(since, second - KEEP_S)
+        # A few seconds that begin with the first bad request would be all bad requests.
+        begin = max(min(since, second - LEAST_SEEN_S + 1), second - KEEP_S)
         now = Sums(self.columns, self._total(models, begin, second + 1))
         days = [self.hours.usual(model, second // HOUR) for model in models]
         known = [each for each in days if each is not None]

@@ -8,7 +8,7 @@ import msgspec
 
 from logproc.alerts.alert import SEVERITIES, Alert, Severity
 
-CALM_S: Final = 60
+CALM_S: Final = 300
 """So long all must be well before an alert is resolved."""
 
 Change = Literal["pending", "firing", "resolved"]

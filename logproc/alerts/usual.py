@@ -10,6 +10,9 @@ from logproc.alerts.columns import Columns, Ints
 
 HOUR: Final = 3600
 DAYS: Final = 28
+LEAST_HOURS: Final = 24
+LEAST_OF_HOUR: Final = 10
+"""So many hours, each with so many requests, must be known."""
 LEAST_DAYS: Final = 2
 """With fewer days it is not known what is usual at an hour."""
 
@@ -46,6 +49,20 @@ class Hours:
         nothing = np.zeros(len(self.columns), np.int64)
         days = [rows.get(hour - 24 * day, nothing) for day in range(1, DAYS + 1) if hour - 24 * day >= first]
         return np.array(days).reshape(len(days), len(self.columns))
+
+    def usual_share(self, model: str, hour: int, bad: int, of: int) -> float | None:
+        """The share of `bad` in `of` (columns) that is usual in the hours of the last week; None while few are known.
+
+        The median of the hours: a day of trouble does not make trouble usual. The newest hour is left out, since late
+        records may still join it.
+        """
+        rows = self.rows.get(model, {})
+        found = [
+            float(row[bad]) / float(row[of])
+            for each, row in rows.items()
+            if hour - 24 * 7 <= each < hour - 1 and row[of] >= LEAST_OF_HOUR
+        ]
+        return float(np.median(found)) if len(found) >= LEAST_HOURS else None
 
     def usual(self, model: str, hour: int) -> Ints | None:
         """The sums of the same hour of the past days; None where too few are known."""
