@@ -12,8 +12,11 @@ from logproc.decode import REASONS
 from logproc.flags import FLAGS
 from logproc.measure.catalog import catalog
 from logproc.measure.servers import GAUGES
+from logproc.notify import dingtalk, feishu, slack, wecom
+from logproc.notify.text import NAMES as TEMPLATE_NAMES
 from logproc.record import OUTCOMES, REQUEST_FIELDS
 from logproc.settings import Settings
+from logproc.settings_notifiers import NOTIFIERS
 from logproc.stores.fields import REQUEST_FIELDS as DOCUMENT_FIELDS
 from logproc.stores.fields import SERVER_FIELDS
 
@@ -65,6 +68,16 @@ def test_every_setting_is_documented() -> None:
     walk(SETTINGS)
     documented = {part for word in words("settings.md") for part in (word, word.removeprefix("thresholds."))}
     assert keys - documented == set()
+
+
+def test_every_key_of_a_notifier_every_name_in_templates_and_every_known_answer_are_documented() -> None:
+    keys = {field.alias or name for section in NOTIFIERS for name, field in section.model_fields.items()}
+    page = (DOCS / "notifications.md").read_text()
+    known: set[object] = {*dingtalk.KNOWN, *wecom.KNOWN, *feishu.KNOWN, *slack.KNOWN}
+    dingtalks_unsafe = {430102, 430103}  # within a range
+
+    assert {*keys, *TEMPLATE_NAMES} - words("notifications.md") == set()
+    assert [code for code in known - dingtalks_unsafe if str(code) not in page] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])

@@ -53,6 +53,8 @@ _SECURITY: Final = (
 _TOO_LONG: Final = frozenset({460101, 101002})
 _UNSAFE: Final = frozenset({430101, 430102, 430103, 430104})
 _REJECTED: Final = frozenset({40035, 43002, 43004, 400105})
+KNOWN: Final = frozenset({*_DEAD, *_THROTTLED, *_TOO_LONG, *_UNSAFE, *_REJECTED, 310000})
+"""Every answer but success that is known by name."""
 
 
 class DingTalk(Hook):

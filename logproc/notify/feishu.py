@@ -44,6 +44,8 @@ _DEAD: Final = {
 _THROTTLED: Final = frozenset({11232, 99991400})
 _TOO_LONG: Final = frozenset({19036})
 _REJECTED: Final = frozenset({9499, 19002})
+KNOWN: Final = frozenset({*_DEAD, *_THROTTLED, *_TOO_LONG, *_REJECTED})
+"""Every answer but success that is known by name."""
 
 
 class Feishu(Hook):

@@ -55,6 +55,8 @@ _TOO_LONG: Final = frozenset({"msg_blocks_too_long", "msg_too_long", "text_too_l
 _REJECTED: Final = frozenset(
     {"invalid_payload", "invalid_blocks", "invalid_blocks_format", "no_text", "user_not_found"}
 )
+KNOWN: Final = frozenset({*_DEAD, *_TOO_LONG, *_REJECTED})
+"""Every answer but success that is known by name."""
 
 
 class Slack(Hook):

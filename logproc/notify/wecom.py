@@ -40,6 +40,8 @@ _DEAD: Final = {
 _THROTTLED: Final = frozenset({45009, 45033})
 _TOO_LONG: Final = frozenset({45002, 45004})
 _REJECTED: Final = frozenset({40008, 40033, 44004})
+KNOWN: Final = frozenset({*_DEAD, *_THROTTLED, *_TOO_LONG, *_REJECTED, 40058})
+"""Every answer but success that is known by name."""
 
 
 class WeCom(Hook):
