@@ -174,6 +174,7 @@ def replay(
     from logproc.state import StateBrokenError, StateLockedError
     from logproc.stores.backfill import backfill
     from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
+    from logproc.stores.mended import is_rejected_file
     from logproc.stores.store import Refused, StoreUnavailableError
 
     chosen = store or pipeline
@@ -185,8 +186,9 @@ def replay(
         if store:
             with progress("storing", files, hidden=as_json) as told:
                 documents = backfill(files, settings, told, lambda each: refused.append(each) if not refused else None)
-        with progress("reading", files, hidden=as_json) as told:
-            result = replay_files(files, settings, workers=workers, told=told)
+        logs = [path for path in files if not (store and is_rejected_file(path))]
+        with progress("reading", logs, hidden=as_json) as told:
+            result = replay_files(logs, settings, workers=workers, told=told)
     except (ClientMissingError, SecretError) as error:
         _fail(str(error), 2)
     except (StateLockedError, StateBrokenError, StoreUnavailableError) as error:
@@ -199,8 +201,10 @@ def replay(
         typer.echo(f"logproc: documents were refused, the first {first.event_id}: {first.error_type}", err=True)
     if as_json:
         typer.echo(json.dumps(result))
-    else:
+    elif logs:
         print_summary(result)
+    else:
+        typer.echo("documents: " + ", ".join(f"{count:,} {what}" for what, count in result["documents"].items()))
 
 
 @app.command()
@@ -254,9 +258,9 @@ def rules(
 ) -> None:
     """Print the Prometheus rules that the thresholds in the settings mean."""
     settings = _settings(pipeline)
-    from logproc.rules.output import rules_text, tests_text
+    from logproc.rules.output import rules_text, trials_text
 
-    typer.echo(tests_text(settings) if tests else rules_text(settings), nl=False)
+    typer.echo(trials_text(settings) if tests else rules_text(settings), nl=False)
 
 
 @app.command()
@@ -335,7 +339,10 @@ def query(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many; 0 is all.")] = 50,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="At most so many (50; of a file all); 0 is all.", show_default=False),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on showing new ones.")] = False,
     sql: Annotated[
         str | None,
@@ -345,6 +352,10 @@ def query(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a line.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV.")] = False,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Into a Parquet file, for DuckDB or pandas.", show_default=False),
+    ] = None,
     pipeline: Annotated[
         Path | None,
         typer.Option(
@@ -377,9 +388,10 @@ def query(
             slower_than=slower_than,
         ),
         by=by,
-        limit=limit,
+        limit=limit if limit is not None else 0 if parquet else 50,
         follow=follow,
         sql=sql,
+        parquet=parquet,
         form="json" if as_json else "csv" if as_csv else "table",
         out=sys.stdout,
         err=sys.stderr,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Literal, TextIO, cast, get_args
 
 from logproc.answers import group_document
@@ -20,6 +21,7 @@ from logproc.query_output import (
     write_groups_csv,
     write_rows,
 )
+from logproc.query_parquet import write_parquet
 from logproc.question import Asked, UsageError, check_one_of, question_of
 from logproc.stores.archive import Archive, By, Coverage, Found, Question
 from logproc.stores.documents import time_text
@@ -47,6 +49,7 @@ def run_query(
     limit: int = 50,
     follow: bool = False,
     sql: str | None = None,
+    parquet: Path | None = None,
     form: Form = "table",
     out: TextIO,
     err: TextIO,
@@ -59,7 +62,7 @@ def run_query(
     """
     try:
         question = question_of(asked, clock(), options=True)
-        _check_together(question, by=by, limit=limit, follow=follow, sql=sql, until=asked.to)
+        _check_together(question, by=by, limit=limit, follow=follow, sql=sql, until=asked.to, parquet=parquet)
         if not follow and archive.missing:
             err.write(f"logproc: {archive.missing}\n")
             return 1
@@ -67,6 +70,9 @@ def run_query(
             _answer_sql(archive, question, sql, form, out)
         elif by is not None:
             _answer_groups(archive, question, cast(By, by), limit, form, out, err)
+        elif parquet is not None:
+            count = write_parquet(archive.find(question, limit=limit or None, oldest_first=not limit), parquet)
+            err.write(f"{count:,} requests are in {parquet}.\n")
         elif follow:
             _follow(archive, question, limit, form, out, wait or _sleep)
         else:
@@ -80,6 +86,9 @@ def run_query(
         return 1
     except BrokenPipeError:  # `| head` has seen enough; what is left in the buffer must not fail again at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+    except OSError as error:
+        err.write(f"logproc: {parquet or 'the output'} cannot be written: {error.strerror or error}\n")
+        return 1
     except KeyboardInterrupt:
         return 0 if follow else 130
     return 0
@@ -91,14 +100,21 @@ def _sleep(span_s: float) -> bool:
 
 
 def _check_together(
-    question: Question, *, by: str | None, limit: int, follow: bool, sql: str | None, until: str | None
+    question: Question,
+    *,
+    by: str | None,
+    limit: int,
+    follow: bool,
+    sql: str | None,
+    until: str | None,
+    parquet: Path | None,
 ) -> None:
     if by is not None:
         check_one_of(by, get_args(By), "--by")
     if limit < 0:
         raise UsageError("--limit: 0 is all, and there is no less")
-    if sum((by is not None, follow, sql is not None)) > 1:
-        raise UsageError("--by, --follow and --sql are three questions: ask one")
+    if sum((by is not None, follow, sql is not None, parquet is not None)) > 1:
+        raise UsageError("--by, --follow, --sql and --parquet are four questions: ask one")
     if follow and until is not None:
         raise UsageError("--follow has no end: leave out --to")
     if sql is not None and replace(question, since_ms=None, until_ms=None) != Question():

@@ -342,6 +342,34 @@ def test_csv_has_every_field_as_a_column(tmp_path: Path) -> None:
     assert row["llm.ttft"] == ""
 
 
+def test_parquet_has_every_document_with_its_types(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lines = [at(NOW_MS - i, client=f"{i}", duration_ms=5000, stream=True, odd={"x": [i]}) for i in range(120)]
+    shelf = Shelf(tmp_path, *lines, at(NOW_MS, status=503, prompt_tokens=None))
+    target = tmp_path / "found.parquet"
+    code, out, err = shelf.ask(parquet=target, limit=0, client=[f"{i}" for i in range(100)])
+    assert (code, out, err) == (0, "", f"100 requests are in {target}.\n")
+    rows = parquet.read_table(target).to_pylist()
+    found = list(reversed(shelf.found(limit=0, client=[f"{i}" for i in range(100)])))
+    for row, document in zip(rows, found, strict=True):
+        assert row["id"] == document["event.id"]
+        assert row["time"] == datetime.fromisoformat(document["@timestamp"])
+        assert (row["duration_ns"], row["flags"], row["stream"]) == (5_000_000_000, document["llm.flags"], True)
+        assert json.loads(row["extra"]) == document["llm.extra"]
+        assert row["ttft_ns"] is None
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["found.parquet"]
+    code, _, err = shelf.ask(parquet=tmp_path / "missing" / "x.parquet")
+    assert code == 1
+    assert "cannot be written" in err
+
+
+def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = Shelf(tmp_path, at(NOW_MS)).ask(parquet=tmp_path / "x")
+    assert code == 2
+    assert "pip install 'logproc[parquet]'" in err
+
+
 def test_sql_sees_the_range_and_can_only_read(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, *(at(NOW_MS - DAY_MS * day, client=f"{day}", duration_ms=day) for day in range(4)))
     question = "SELECT client, event_id(id) AS event FROM requests ORDER BY 1"

@@ -13,6 +13,7 @@ from logproc.settings import Settings, SqliteStore
 from logproc.state import Database
 from logproc.stores.document_reader import DocumentReader
 from logproc.stores.index import SCHEMA, now_ms
+from logproc.stores.mended import is_rejected_file, mended_blocks
 from logproc.stores.store import Refused, Settled, StoreBusyError, StoreUnavailableError, Written
 from logproc.stores.stores import open_store
 from logproc.tailing.once import blocks
@@ -30,6 +31,8 @@ def backfill(
     refused: Callable[[Refused], None] = lambda _: None,
 ) -> Written:
     """Write the documents of whole files; what is there already stays as it is.
+
+    A file of `rejected/` whose lines or documents were mended is one too: see `mended.py`.
 
     Documents name their file by its whole path, as in `run`: it is found again from any directory.
     `told` is called with the number of bytes done since the last call, `refused` with each document that the store
@@ -54,8 +57,12 @@ def backfill(
         reader = DocumentReader(settings.service, settings.thresholds)
         last = time.monotonic()
         for path in files:
-            for block in blocks(str(path.resolve()), wrapped=settings.logs.wrapped):
+            is_mended = is_rejected_file(path)
+            whole = str(path.resolve())
+            for block in mended_blocks(path) if is_mended else blocks(whole, wrapped=settings.logs.wrapped):
                 found = reader.read(block, now_ms())
+                if is_mended:
+                    total = total.plus(Written(rejected=found.rejected_lines))
                 write = partial(store.write, found.requests, found.servers)
                 total = total.plus(_patiently(write, patience_s))
                 if time.monotonic() - last > store.commit_every_s:

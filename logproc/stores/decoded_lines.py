@@ -76,7 +76,7 @@ def decode_at_once(block: Block, decoder: LearnedDecoder) -> Decoded | None:
         rows, _, present = decode.records(block.data, decoder)
     except OddBlockError:
         return None
-    if isinstance(rows[0], RequestRecord):  # there was something new, which is learned by now
+    if present is ALL_FIELDS:  # there was something new, which is learned by now
         return None
     owns: list[OwnId] = [msgspec.UNSET] * len(rows)
     with_unknown: set[int] = set()
