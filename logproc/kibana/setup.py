@@ -64,7 +64,7 @@ def _import(kibana: Connection, name: str, objects: list[SavedObject], say: Say)
 def _put_rule(kibana: Connection, rule: Rule, say: Say) -> bool:
     path = f"/api/alerting/rule/{rule.id}"
     there = kibana.send("GET", path)
-    if there.status == 200:
+    if there.status == 200 and isinstance(there.body, dict):
         actions = [
             {key: action[key] for key in _KEPT_OF_AN_ACTION if action.get(key) is not None}
             for action in there.body.get("actions", [])
@@ -76,7 +76,7 @@ def _put_rule(kibana: Connection, rule: Rule, say: Say) -> bool:
         done = "created, without actions: add in Kibana who is told"
     else:
         answer, done = there, ""
-    if answer.status == 200:
+    if answer.status == 200 and isinstance(answer.body, dict):
         say(f"✓ rule {rule.name}: {done}")
         return True
     say(f"✗ rule {rule.name}: {_refusal(answer)}")
@@ -85,6 +85,8 @@ def _put_rule(kibana: Connection, rule: Rule, say: Say) -> bool:
 
 def _refusal(answer: Answer) -> str:
     """Kibana's own words, and what helps."""
+    if answer.body is None:
+        return f"status {answer.status} without JSON: is there a Kibana at `kibana.url`?"
     helps = {
         301: "check `kibana.url`: it points elsewhere",
         302: "check `kibana.url`: it points elsewhere",
