@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
+from logproc.alerts.alert import Alert
+from logproc.alerts.buckets import Buckets, Packed
+from logproc.alerts.columns import Columns
+from logproc.alerts.hosts import Line
+from logproc.batch import read
+from logproc.events import Gathered
 from logproc.flags import FLAGS
+from logproc.kinds import Kinds
 from logproc.measure.servers import Servers
 from logproc.measure.tally import now_ms, tally
 from logproc.measure.totals import Totals
 from logproc.record import OUTCOMES
+from logproc.replay_alerts import Read, ReplayJudge
 from logproc.settings import Settings
 from logproc.sketch import Bins, quantiles
+from logproc.tailing.block import Block
 from logproc.tailing.once import blocks
 from logproc.tailing.packed import kind_of
 
 LEAST_SHARE: Final = 8 << 20
 """A smaller part of a file is not worth a process of its own, bytes."""
+
+MOST_SHARE: Final = 64 << 20
+"""A larger part would hold too many buckets before they can be judged, bytes."""
+
+MOST_BUCKETS: Final = 4096
+"""So many buckets are gathered before they are judged, where that can be done at once."""
 
 MOST_SERIES: Final = 100_000
 
@@ -56,6 +72,9 @@ class Result:
     ttft_bins: Bins | None = None
     longest_ms: dict[str, float] = field(default_factory=lambda: {"duration_ms": 0.0, "ttft_ms": 0.0})
     bytes: int = 0
+    buckets: Packed | None = None
+    lines: list[Line] = field(default_factory=list)
+    newest_s: int = -1
 
     def add(self, other: Result) -> None:
         """Merge another result into this one."""
@@ -92,28 +111,45 @@ def replay(
     began = time.monotonic()
     # No scraper suffers from many series here, and a summary must not hide any under `__other__`.
     settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"max_series": MOST_SERIES})})
-    parts = [part for path in files for part in _parts(path, workers if settings.logs.wrapped is None else 1)]
+    parts_of = [_parts(path, workers if settings.logs.wrapped is None else 1) for path in files]
+    parts = [part for each in parts_of for part in each]
+    numbers = iter(range(len(parts)))
+    judge = ReplayJudge(
+        settings, [[next(numbers) for _ in each] for each in parts_of], [_begin(part, settings) for part in parts]
+    )
+    columns = Columns.of(settings.thresholds)
     total = Result()
+
+    def here(number: int) -> None:
+        """Read a part in this process, and judge as it goes."""
+
+        def some(read: Read) -> None:
+            judge.add(number, read)
+
+        total.add(_work(parts[number], settings, told, some))
+
     if workers == 1 or len(parts) == 1:
-        for part in parts:
-            total.add(_work(part, settings, told))
+        for number in range(len(parts)):
+            here(number)
     else:
         with ProcessPoolExecutor(workers) as pool:
-            futures = {pool.submit(_work, part, settings): part for part in parts if not part.is_stdin}
-            for part in parts:
+            futures = {pool.submit(_work, part, settings): n for n, part in enumerate(parts) if not part.is_stdin}
+            for number, part in enumerate(parts):
                 if part.is_stdin:  # other processes do not have it
-                    total.add(_work(part, settings, told))
+                    here(number)
             for future in as_completed(futures):
-                total.add(future.result())
-                part = futures[future]
+                found, part = future.result(), parts[futures[future]]
+                buckets = Buckets.unpack(columns, found.buckets or {})
+                judge.add(futures[future], Read(buckets, found.lines, found.newest_s, is_all=True))
+                total.add(found)
                 told((part.end if part.end is not None else part.path.stat().st_size) - part.start)
-    return summary(total, len(files), time.monotonic() - began)
+    return summary(total, judge.alerts, len(files), time.monotonic() - began)
 
 
 def _parts(path: Path, workers: int) -> list[Part]:
     size = path.stat().st_size if _has_ranges(path) else 0
-    count = min(workers, size // LEAST_SHARE)
-    if count <= 1:
+    count = min(max(workers, size // MOST_SHARE), size // LEAST_SHARE)
+    if workers == 1 or count <= 1:
         return [Part(path)]
     edges = [size * place // count for place in range(count + 1)]
     return [Part(path, start, end) for start, end in pairwise(edges)]
@@ -127,15 +163,49 @@ def _has_ranges(path: Path) -> bool:
         return kind_of(file.read(4)) is None
 
 
-def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result:
-    totals, servers = Totals(settings), Servers()
-    whole = part.end is None
+def _begin(part: Part, settings: Settings) -> int:
+    """The second of the first record of a part; -1 where it cannot be told before the part is read."""
+    if part.is_stdin or part.path.is_fifo():
+        return -1
+    gathered, now = Gathered(Kinds()), now_ms()
+    for block in _blocks(part, settings):
+        batch = read(block, gathered, now)
+        if len(gathered):
+            first = int(gathered.take().second[0])
+            return first if first <= now // 1000 else -1
+        if batch.servers:
+            return -1
+    return -1
+
+
+def _blocks(part: Part, settings: Settings) -> Iterator[Block]:
     path = str(part.path)
-    for block in blocks(path, wrapped=settings.logs.wrapped) if whole else blocks(path, start=part.start, end=part.end):
+    if part.end is None:
+        return blocks(path, wrapped=settings.logs.wrapped)
+    return blocks(path, start=part.start, end=part.end)
+
+
+def _work(
+    part: Part, settings: Settings, told: Told = lambda _: None, judged: Callable[[Read], None] | None = None
+) -> Result:
+    """Read a part. What its buckets are goes to `judged` in pieces, or else into the result."""
+    totals, servers, source = Totals(settings), Servers(), str(part.path)
+    for block in _blocks(part, settings):
         tally(totals, servers, block, now_ms, None)
         told(block.end - block.start)
+        if judged is not None and len(totals.buckets) > MOST_BUCKETS:
+            totals.fold()
+            judged(Read(*totals.take_buckets(), totals.newest_s[source], is_all=False))
     totals.fold()
+    buckets, lines = totals.take_buckets()
+    newest = totals.newest_s.get(source, -1)
+    if judged is not None:
+        judged(Read(buckets, lines, newest, is_all=True))
+        buckets, lines = Buckets(buckets.columns), []
     return Result(
+        buckets=buckets.pack(),
+        lines=lines,
+        newest_s=newest,
         counts={
             name: {labels: int(table.cells[row, 0]) for row, labels in enumerate(table.labels)}
             for name, table in totals.tables.items()
@@ -147,7 +217,7 @@ def _work(part: Part, settings: Settings, told: Told = lambda _: None) -> Result
     )
 
 
-def summary(result: Result, files: int, seconds: float) -> dict[str, Any]:
+def summary(result: Result, alerts: Sequence[Alert], files: int, seconds: float) -> dict[str, Any]:
     """The object of `replay --json`: whole numbers are exact, percentiles within 1 %, times in ms."""
 
     def by(name: str, place: int) -> dict[str, int]:
@@ -176,7 +246,7 @@ def summary(result: Result, files: int, seconds: float) -> dict[str, Any]:
         },
         "flags": {name: flags.get(name, 0) for name in FLAGS},
         "rejected": {reason: count for reason, count in by("logproc_lines_rejected", 0).items() if count},
-        "alerts": [],
+        "alerts": msgspec.to_builtins(alerts),
         "duration_ms": _percentiles(result.duration_bins, result.longest_ms["duration_ms"]),
         "ttft_ms": _percentiles(result.ttft_bins, result.longest_ms["ttft_ms"]),
         "seconds": round(seconds, 3),

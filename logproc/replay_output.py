@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -63,9 +64,30 @@ def print_summary(result: dict[str, Any]) -> None:
         )
         table.add_row(title, "  ".join(times) or "unknown")
     console.print(table)
+    _print_alerts(console, result["alerts"])
     if not lines["ok"]:
         what = f"none of {lines['rejected']:,} lines is an access line" if lines["rejected"] else "there is no line"
         sys.stderr.write(f"logproc: {what}: is this the log that `serve` writes?\n")
+
+
+def _print_alerts(console: Console, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Every alert once, by its newest entry, in the order in which they began; not what never came to fire."""
+    fired = {each["id"] for each in entries if each["state"] == "firing"}
+    newest = {each["id"]: each for each in entries if each["id"] in fired}
+    if not newest:
+        console.print("[bold]alerts[/]     none")
+        return
+    console.print(f"[bold]alerts[/]     {len(newest)}")
+    for each in sorted(newest.values(), key=lambda alert: str(alert["since"])):
+        until = str(each.get("until", ""))
+        console.print(
+            f"  {str(each['since'])[:19].replace('T', ' ')} to {until[11:19] or 'the end':8}  "
+            f"[{_STYLES[each['severity']]}]{each['severity']}[/] {each['kind']}\n    {escape(each['text']['en'])}",
+            highlight=False,
+        )
+
+
+_STYLES: Final = {"warning": "yellow", "critical": "red", "disaster": "bold red"}
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -6,6 +6,9 @@ import numpy as np
 
 from logproc.alerts.columns import Columns, Ints
 
+Packed = dict[str, tuple[Ints, Ints]]
+"""By model the seconds, shape (n,), and their rows, shape (n, columns)."""
+
 
 class Buckets:
     """The buckets of some stretch of log time, by model; seconds in which nothing happened take no room.
@@ -28,6 +31,24 @@ class Buckets:
         for model, rows in other.rows.items():
             for second, row in rows.items():
                 self.add_row(model, second, row)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def pack(self) -> Packed:
+        """What travels well between processes."""
+        return {
+            model: (np.fromiter(rows, np.int64, len(rows)), np.array(list(rows.values())))
+            for model, rows in self.rows.items()
+        }
+
+    @classmethod
+    def unpack(cls, columns: Columns, packed: Packed) -> Buckets:
+        """The other way round."""
+        buckets = cls(columns)
+        for model, (seconds, rows) in packed.items():
+            buckets.rows[model] = dict(zip(seconds.tolist(), rows, strict=True))
+        return buckets
 
     def series(self, model: str, start: int, end: int) -> Ints:
         """All columns of a model over the seconds from `start` to before `end`; shape (seconds, columns)."""
