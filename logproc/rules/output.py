@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -44,21 +45,25 @@ def rules_text(settings: Settings) -> str:
     head = _HEAD
     if settings.alerts.decide == "logproc":
         kinds = ", ".join(left_out(settings))
-        head += (
-            f"# `alerts.decide` is `logproc`: it decides these kinds itself, and they have no rule here: {kinds}.\n"
-            "# What is recorded shows them all the same. With `decide: prometheus` the rules are here.\n"
+        head += _comment(
+            f"`alerts.decide` is `logproc`: it decides these kinds itself, and they have no alert here: {kinds}. "
+            "What is recorded shows them all the same. With `decide: prometheus` their alerts are here."
         )
     else:
-        head += "# `alerts.decide` is `prometheus`: logproc shows the alerts it finds, and sends none.\n"
+        head += _comment("`alerts.decide` is `prometheus`: logproc shows the alerts it finds, and sends none.")
     found = [group for group in map(_group, groups(settings)) if group["rules"]]
     return head + _yaml({"groups": found})
 
 
-def tests_text(settings: Settings) -> str:
+def trials_text(settings: Settings) -> str:
     """The file of tests for `promtool test rules`: of each alerting rule one case that fires, one that must not."""
     head = "# Tests of the rules, made by `logproc rules --tests`. Run: promtool test rules THIS-FILE\n"
     tests = [_trial(trial) for group in groups(settings) for trial in group.trials]
     return head + _yaml({"rule_files": [RULES_FILE], "evaluation_interval": span(EVERY_S), "tests": tests})
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, 120, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False) + "\n"
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

@@ -173,7 +173,10 @@ def _drift_trials(slower: list[Rung], longer: list[Rung], levels: Levels, namesp
         *(model(name, 1, ratio) for name, ratio in lengths.items()),
         lag(0, _SAMPLES),
     )
+    before_s = judged_at(last * 60)
     checks = (
+        Check(slower[0].rule.name, before_s),
+        Check(longer[0].rule.name, before_s),
         Check(slower[0].rule.name, at_s, fires(slower, latencies, both_ways=False)),
         Check(longer[0].rule.name, at_s, fires(longer, lengths, both_ways=True)),
     )

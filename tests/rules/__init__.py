@@ -1,0 +1,1 @@
+"""The rules for Prometheus, and the configurations of Prometheus and Alertmanager."""
