@@ -15,6 +15,7 @@ from logproc.consumer import Consumer, Feeder, Standing
 from logproc.measure.measure import Measure
 from logproc.notify.channels import build
 from logproc.notify.notify import Notify
+from logproc.notify.store import AlertDocuments
 from logproc.settings import Settings
 from logproc.stores.archives import UnusableArchiveError, open_archive
 from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
@@ -67,6 +68,7 @@ class App:
         self._fed: list[_Fed] = []
         self.measure: Measure | None = None
         self.notify: Notify | None = None
+        self._alert_documents: AlertDocuments | None = None
         self.web: WebServer | None = None
         try:
             if "measure" in only:
@@ -74,7 +76,8 @@ class App:
                 self._add(self.measure)
                 if "notify" in only:
                     self.notify = Notify(settings, settings.state, build(settings), failed=self._fail)
-                    self.measure.told = self.notify.wake
+                    self._alert_documents = _alert_documents(settings, self.notify)
+                    self.measure.told = self._tell
             if "index" in only:
                 self._add(_index(settings))
             if self.measure is not None and serve:
@@ -145,6 +148,8 @@ class App:
             self.web.start()
         if self.notify is not None:
             self.notify.start()
+        if self._alert_documents is not None:
+            self._alert_documents.start()
         for fed in self._fed:
             fed.thread.start()
 
@@ -160,6 +165,8 @@ class App:
         """Let every consumer finish and commit, then close everything."""
         if self.notify is not None and self._once and self._ended == len(self._fed):
             self.notify.finish()
+            if self._alert_documents is not None:
+                self._alert_documents.finish()
         if self.notify is not None:
             self.notify.ask_to_stop()  # what it does not get done now is done after the next start
         for fed in self._fed:
@@ -171,11 +178,20 @@ class App:
             self.web.stop()
         self._close()
 
+    def _tell(self) -> None:
+        """There may be new alerts on record."""
+        for each in (self.notify, self._alert_documents):
+            if each is not None:
+                each.wake()
+
     def _close(self) -> None:
         for fed in self._fed:
             fed.waker.close()
             fed.consumer.close()
         self._fed.clear()
+        if self._alert_documents is not None:
+            self._alert_documents.stop()
+            self._alert_documents = None
         if self.notify is not None:
             self.notify.stop()
             self.notify = None
@@ -203,6 +219,18 @@ def _alerts_pages(settings: Settings, notify: Notify) -> list[Route]:
         *relay_routes(notify.deliveries, settings.alerts.routes, now_ms),
         *alerts_routes(measure_db, notify.deliveries, now_ms, notify.wake),
     ]
+
+
+def _alert_documents(settings: Settings, notify: Notify) -> AlertDocuments | None:
+    """None with SQLite: there `measure.db` is what alerts are found in."""
+    if settings.store.kind == "sqlite":
+        return None
+    try:
+        return AlertDocuments(
+            settings.store, settings.service, settings.state / "measure.db", notify.deliveries, now_ms
+        )
+    except (ClientMissingError, SecretError) as error:
+        raise UnsupportedError(str(error)) from error
 
 
 def _index(settings: Settings) -> Index:
