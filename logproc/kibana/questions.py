@@ -6,22 +6,22 @@ from typing import Final
 
 from logproc.record import GENERATION
 
-ERROR: Final = (
-    "http.response.status_code >= 500 or llm.outcome: (server_error or stream_error)"
-    " or (llm.outcome: rejected and http.response.status_code < 300)"
-)
-"""A request that the server failed, whatever its status says."""
-
 COUNTED_FOR_ERRORS: Final = "not (http.response.status_code >= 400 and http.response.status_code < 500)"
 """What errors are a ratio of: every request but those that were the client's fault."""
 
-EMPTY: Final = "llm.flags: empty_completion"
+ERROR: Final = (
+    f"{COUNTED_FOR_ERRORS} and (http.response.status_code >= 500 or llm.outcome: (server_error or stream_error)"
+    " or (llm.outcome: rejected and http.response.status_code < 300))"
+)
+"""A request that the server failed, whatever its status says."""
 
 COUNTED_FOR_EMPTY: Final = (
     f"gen_ai.operation.name: ({' or '.join(sorted(GENERATION))}) and http.response.status_code < 300"
-    " and not llm.outcome: (client_disconnect or rejected)"
+    " and llm.outcome: (ok or empty or truncated or reasoning_only)"
 )
 """What empty answers are a ratio of: generations that were answered."""
+
+EMPTY: Final = "llm.flags: empty_completion"
 
 NOT_REJECTED: Final = "not llm.outcome: rejected"
 """Whose duration counts: a refusal is quick, and would hide the slow ones."""

@@ -160,7 +160,7 @@ def is_empty(line: Line) -> bool:
 
 
 def is_answered(line: Line) -> bool:
-    answered = line["status"] < 300 and line["outcome"] not in {"client_disconnect", "rejected"}
+    answered = line["status"] < 300 and line["outcome"] in {"ok", "empty", "truncated", "reasoning_only"}
     return line.get("operation") in GENERATION and answered
 
 

@@ -16,6 +16,7 @@ from logproc.cli import app
 from logproc.record import REQUEST_FIELDS as LINE_FIELDS
 from logproc.record import ServerRecord
 from logproc.settings import ElasticsearchStore
+from logproc.stores.elasticsearch_guard import template_problem
 from logproc.stores.elasticsearch_names import Names, mapping, meta
 from logproc.stores.elasticsearch_templates import FIELDS, lifecycle, pipeline, templates
 from tests.doubles.elasticsearch_features import ElasticsearchFeaturesDouble
@@ -66,6 +67,13 @@ class TestOnTheRealServer:
             assert made["settings"]["index.mapping.source.mode"] == "stored"
             assert leaves(made["mappings"]) == leaves(mapping(fields))
             assert made["mappings"]["dynamic"] == "false"
+
+    def test_the_templates_are_those_that_a_writer_wants(self, url: str, store: dict[str, Any], tmp_path: Path) -> None:
+        setup(tmp_path, store)
+        for family in FIELDS:
+            name = Names(store["index"]).template(family)
+            answer = call(url, "GET", f"/_index_template/{name}")
+            assert template_problem(200, answer, name, "week") is None
 
     def test_heartbeats_and_alerts_never_appear_among_the_requests(
         self, url: str, store: dict[str, Any], tmp_path: Path
