@@ -1,0 +1,362 @@
+"""The store on a real Elasticsearch: whatever the cluster or the way to it does, each document is there once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from logproc.ids import id_text
+from logproc.record import DAY_MS
+from logproc.settings import ElasticsearchStore as StoreSettings
+from logproc.stores import elasticsearch as store_module
+from logproc.stores.documents import Documents, time_text
+from logproc.stores.elasticsearch import ElasticsearchStore
+from logproc.stores.store import StoreBusyError, StoreUnavailableError, Written
+from tests.lines import NOW_MS, raw
+from tests.services import elasticsearch_proxy as harm
+from tests.services.elasticsearch import MOST_CONTENT_MB, call
+from tests.services.elasticsearch_proxy import ElasticsearchProxy, Harm
+from tests.stores.documents_of import at, documents, flat, read
+from tests.stores.elastic import patiently, problem_of, set_up, settings, store_for, stored, written
+
+pytestmark = pytest.mark.service
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def chosen(elasticsearch: str) -> StoreSettings:
+    """Settings with an index of this test's own, and its templates."""
+    made = settings(elasticsearch, f"test-{next(_numbers)}")
+    set_up(made)
+    return made
+
+
+@pytest.fixture
+def store(chosen: StoreSettings) -> Iterator[ElasticsearchStore]:
+    made = store_for(chosen)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy(elasticsearch: str) -> Iterator[ElasticsearchProxy]:
+    with ElasticsearchProxy(elasticsearch) as made:
+        yield made
+
+
+@pytest.fixture
+def harmed(chosen: StoreSettings, proxy: ElasticsearchProxy) -> Iterator[ElasticsearchStore]:
+    """A store that reaches the server through the proxy alone."""
+    made = store_for(chosen.model_copy(update={"urls": [proxy.url]}))
+    yield made
+    made.close()
+
+
+def some(count: int, time_ms: int = NOW_MS, **fields: Any) -> list[Documents]:
+    return documents(*(at(time_ms, client=f"10.0.0.{i}", **fields) for i in range(count)))
+
+
+def ids(found: list[Documents]) -> list[str]:
+    return sorted(id_text(each) for part in found for each in part.ids)
+
+
+def ids_in(chosen: StoreSettings) -> list[str]:
+    return [each["_id"] for each in stored(chosen.urls[0], chosen.index)]
+
+
+def test_documents_are_there_as_they_were_given_and_a_repeat_changes_nothing(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    lines = [at(NOW_MS, client="a", model="m", surplus={"x": [1]}), at(NOW_MS - 1, status=500, prompt_tokens=None)]
+    found = read(raw(*lines))
+    assert written(store, found.requests).written == Written(stored=2)
+    assert written(store, found.requests).written == Written(duplicate=2)
+    hits = stored(chosen.urls[0], chosen.index)
+    assert [hit["_version"] for hit in hits] == [1, 1]
+    expected = {each["event.id"]: each for each in flat(found)}
+    for hit in hits:
+        document = json.loads(json.dumps(expected[hit["_id"]], default=lambda value: json.loads(bytes(value))))
+        assert flattened(hit["_source"]) == flattened(document)
+
+
+def flattened(value: Any, name: str = "") -> dict[str, Any]:
+    """A document as one mapping, whether its names came with dots or as objects."""
+    if not isinstance(value, dict) or name == "llm.extra":
+        return {name: value}
+    made: dict[str, Any] = {}
+    for key, each in value.items():
+        made |= flattened(each, f"{name}.{key}" if name else key)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("period", "indices"),
+    [
+        ("day", ["2026.03.29", "2026.03.30", "2026.03.31", "2026.04.01"]),
+        ("week", ["2026.03.23", "2026.03.30"]),
+        ("month", ["2026.03.01", "2026.04.01"]),
+    ],
+)
+def test_a_document_is_in_the_index_of_its_own_time(elasticsearch: str, period: str, indices: list[str]) -> None:
+    chosen = settings(elasticsearch, f"test-{next(_numbers)}", period=period)
+    set_up(chosen)
+    store = store_for(chosen, NOW_MS + 2 * DAY_MS)
+    times = ["2026-03-29T23:59:59.999Z", "2026-03-30T00:00:00Z", "2026-03-31T12:00:00Z", "2026-04-01T00:00:00Z"]
+    found = read(raw(*(at(NOW_MS) | {"time": time} for time in times))).requests
+    assert written(store, found).written == Written(stored=4)
+    hits = stored(elasticsearch, chosen.index)
+    assert sorted({hit["_index"] for hit in hits}) == [f"{chosen.index}-{day}" for day in indices]
+    store.close()
+
+
+def test_server_lines_are_documents_of_their_own_behind_another_alias(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    engines = [{"engine": "0", "running": 3, "waiting": 1, "kv_cache_usage": 0.5}]
+    line = {"time": time_text(NOW_MS), "event": "heartbeat", "host": "gpu-1", "in_flight": 4, "engines": engines}
+    found = read(raw(line, at(NOW_MS)))
+    assert written(store, found.requests, found.servers).written == Written(stored=2)
+    (beat,) = stored(chosen.urls[0], f"{chosen.index}-servers")
+    assert beat["_index"] == f"{chosen.index}-servers-2026.03.30"
+    assert flattened(beat["_source"])["event.action"] == "heartbeat"
+    body = {"size": 0, "aggs": {"kv": {"max": {"field": "llm.engines.kv_cache_usage"}}}}
+    answer = call(chosen.urls[0], "POST", f"/{chosen.index}-servers/_search", body)
+    assert answer["aggregations"]["kv"]["value"] == 0.5
+    assert len(ids_in(chosen)) == 1
+
+
+def test_what_is_older_than_the_retention_is_counted_and_not_written(elasticsearch: str) -> None:
+    chosen = settings(elasticsearch, f"test-{next(_numbers)}", keep_days=10)
+    set_up(chosen)
+    store = store_for(chosen)
+    day = NOW_MS // DAY_MS * DAY_MS
+    found = documents(at(day - 10 * DAY_MS), at(day - 10 * DAY_MS - 1), at(NOW_MS))
+    assert written(store, found).written == Written(stored=2, expired=1)
+    assert len(ids_in(chosen)) == 2
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("remove", "is missing"),
+        ("version", "is of version 99"),
+        ("period", "`store.period` is week, but the indices are made by the day"),
+    ],
+)
+def test_templates_that_are_not_ours_pause_until_they_are_mended(
+    store: ElasticsearchStore, chosen: StoreSettings, change: str, words: str
+) -> None:
+    url, path = chosen.urls[0], f"/_index_template/{chosen.index}"
+    if change == "remove":
+        call(url, "DELETE", path)
+    else:
+        template = call(url, "GET", path)["index_templates"][0]["index_template"]
+        kept = {name: template[name] for name in ("index_patterns", "priority", "composed_of", "template", "_meta")}
+        kept["_meta"]["logproc"] |= {"version": 99} if change == "version" else {"period": "day"}
+        assert call(url, "PUT", path, kept) == {"acknowledged": True}
+    found = some(3)
+    store.write(found, [])
+    assert words in problem_of(store)
+    with pytest.raises(StoreUnavailableError):
+        store.write(found, [])  # nothing more is taken meanwhile
+    call(url, "DELETE", path)
+    set_up(chosen)
+    assert patiently(store.settle).written == Written(stored=3)
+    assert ids_in(chosen) == ids(found)
+
+
+def test_a_template_that_goes_away_is_noticed_before_the_next_index_is_made(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    assert written(store, some(1)).written == Written(stored=1)
+    call(chosen.urls[0], "DELETE", f"/_index_template/{chosen.index}")
+    assert written(store, some(2)).written == Written(stored=1, duplicate=1)
+    later = some(1, NOW_MS - 30 * DAY_MS)
+    store.write(later, [])
+    assert "is missing" in problem_of(store)
+    set_up(chosen)
+    assert patiently(store.settle).written == Written(stored=1)
+
+
+def block_writes(url: str, index: str) -> Callable[[], object]:
+    call(url, "PUT", f"/{index}/_settings", {"index.blocks.write": True})
+    return lambda: call(url, "PUT", f"/{index}/_settings", {"index.blocks.write": False})
+
+
+def fill_the_disk(url: str, index: str) -> Callable[[], object]:
+    """The block that a cluster puts on an index when its disk is full."""
+    call(url, "PUT", f"/{index}/_settings", {"index.blocks.read_only_allow_delete": True})
+    return lambda: call(url, "PUT", f"/{index}/_settings", {"index.blocks.read_only_allow_delete": None})
+
+
+def close_it(url: str, index: str) -> Callable[[], object]:
+    call(url, "POST", f"/{index}/_close")
+    return lambda: call(url, "POST", f"/{index}/_open")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (block_writes, "cluster_block_exception"),
+        (fill_the_disk, "disk usage exceeded flood-stage"),
+        (close_it, "index_closed_exception"),
+    ],
+)
+def test_an_index_that_cannot_be_written_pauses_until_it_is_mended(
+    store: ElasticsearchStore, chosen: StoreSettings, fault: Callable[[str, str], Callable[[], object]], words: str
+) -> None:
+    found = some(5)
+    assert written(store, some(2)).written == Written(stored=2)
+    mend = fault(chosen.urls[0], f"{chosen.index}-2026.03.30")
+    store.write(found, [])
+    problem = problem_of(store)
+    assert words in problem
+    assert chosen.urls[0] in problem
+    mend()
+    assert patiently(store.settle).written == Written(stored=3, duplicate=2)
+    assert ids_in(chosen) == ids(found)
+
+
+def test_a_cluster_without_room_for_another_shard_pauses_until_it_has_some(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    limit = {"persistent": {"cluster.max_shards_per_node": 1}}
+    call(chosen.urls[0], "PUT", "/_cluster/settings", limit)
+    try:
+        store.write(some(2), [])
+        assert "validation_exception" in problem_of(store)
+    finally:
+        call(chosen.urls[0], "PUT", "/_cluster/settings", {"persistent": {"cluster.max_shards_per_node": None}})
+    assert patiently(store.settle).written == Written(stored=2)
+
+
+def foreign_index(chosen: StoreSettings, field: str, kind: str) -> str:
+    """An index in the place of ours that somebody made with another mapping."""
+    name = f"{chosen.index}-2026.03.30"
+    mapping = {"mappings": {"properties": {field: {"type": kind}}}, "settings": {"index.mode": "standard"}}
+    made = call(chosen.urls[0], "PUT", f"/{name}", mapping)
+    assert made["acknowledged"], made
+    return name
+
+
+def test_a_few_documents_that_the_mapping_refuses_are_kept_aside_and_the_others_stored(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    foreign_index(chosen, "llm.n", "boolean")
+    found = documents(*(at(NOW_MS, client=f"{i}", n=7 if i % 100 == 0 else ...) for i in range(300)))
+    settled = written(store, found)
+    assert settled.written == Written(stored=297, rejected=3)
+    assert {each.error_type for each in settled.refused} == {"document_parsing_exception"}
+    assert all("llm.n" in each.detail for each in settled.refused)
+    refused = [json.loads(each.document) for each in settled.refused]
+    assert [each["event.id"] for each in refused] == [each.event_id for each in settled.refused]
+    assert {each["llm.n"] for each in refused} == {7}
+    assert sorted([*ids_in(chosen), *(each.event_id for each in settled.refused)]) == ids(found)
+
+
+def test_an_index_with_another_mapping_pauses_and_nothing_is_rejected(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    name = foreign_index(chosen, "http.response.status_code", "boolean")
+    found = some(200)
+    store.write(found, [])
+    problem = problem_of(store)
+    assert "200 of 200 documents were refused" in problem
+    assert name in problem
+    call(chosen.urls[0], "DELETE", f"/{name}")
+    settled = patiently(store.settle)
+    assert settled.written == Written(stored=200)
+    assert settled.refused == []
+    assert ids_in(chosen) == ids(found)
+
+
+def test_a_request_that_is_too_large_for_the_server_is_split(
+    store: ElasticsearchStore, chosen: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_BYTES", 5 * MOST_CONTENT_MB << 20)
+    monkeypatch.setattr(store_module, "MOST_GATHERED_BYTES", 5 * MOST_CONTENT_MB << 20)
+    long = "x" * 10_000
+    found = documents(*(at(NOW_MS, client=f"{i}", surplus=long) for i in range(2000)))
+    assert sum(map(len, found)) * len(long) > 2 * MOST_CONTENT_MB << 20
+    assert written(store, found).written == Written(stored=2000)
+    assert len(ids_in(chosen)) == 2000
+
+
+HARMS: dict[str, Harm] = {
+    "the connection is reset before": harm.reset_before,
+    "the connection is reset after": harm.reset_after,
+    "the answer is cut": harm.cut_in_the_middle,
+    "the answer is whole but shorter": harm.shorter,
+    "busy with every other document": harm.every_other_busy,
+    "429": harm.answering(429, b'{"error":{"type":"es_rejected_execution_exception","reason":"x"},"status":429}'),
+    "502 of something between": harm.answering(502, b"<html>Bad Gateway</html>"),
+    "503": harm.answering(503),
+    "403": harm.answering(403, b'{"error":{"type":"security_exception","reason":"x"},"status":403}'),
+    "413": harm.answering(413),
+    "an empty answer": harm.answering(200),
+}
+
+
+@pytest.mark.parametrize("kind", HARMS)
+def test_what_happens_on_the_way_neither_loses_nor_doubles(
+    harmed: ElasticsearchStore, proxy: ElasticsearchProxy, chosen: StoreSettings, kind: str
+) -> None:
+    proxy.harms += [HARMS[kind], harm.passing, HARMS[kind]]
+    found = some(40)
+    first = written(harmed, found[:1])
+    again = written(harmed, found)
+    total = first.written.plus(again.written)
+    assert total.stored + total.duplicate == 80
+    assert total.rejected == 0
+    assert ids_in(chosen) == ids(found)
+    assert all(hit["_version"] == 1 for hit in stored(chosen.urls[0], chosen.index))
+
+
+def test_a_server_that_is_always_busy_is_said_at_last_and_forgotten_when_it_is_not(
+    harmed: ElasticsearchStore, proxy: ElasticsearchProxy
+) -> None:
+    proxy.always = HARMS["429"]
+    harmed.write(some(3), [])
+    assert "429 es_rejected_execution_exception" in problem_of(harmed)
+    proxy.always = harm.passing
+    assert patiently(harmed.settle).written == Written(stored=3)
+    assert harmed.write(some(3), []) == Written()
+
+
+def how_many_are_taken(store: ElasticsearchStore, found: list[list[Documents]]) -> int:
+    """Write one after the other until the store wants no more."""
+    for taken, each in enumerate(found):
+        try:
+            store.write(each, [])
+        except (StoreUnavailableError, StoreBusyError):
+            return taken
+    return len(found)
+
+
+def test_while_the_server_does_not_answer_only_so_much_is_taken(
+    harmed: ElasticsearchStore, proxy: ElasticsearchProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_BYTES", 1)
+    proxy.always = HARMS["503"]
+    found = [documents(at(NOW_MS, client=f"{i}")) for i in range(100)]
+    taken = how_many_are_taken(harmed, found)
+    assert 0 < taken < 20
+    proxy.always = harm.passing
+    for each in found[taken:]:
+        patiently(lambda each=each: harmed.write(each, []))
+    assert patiently(harmed.settle).written == Written(stored=100)
+
+
+def test_packed_requests_are_understood(elasticsearch: str) -> None:
+    chosen = settings(elasticsearch, f"test-{next(_numbers)}", gzip=True)
+    set_up(chosen)
+    store = store_for(chosen)
+    assert written(store, some(50)).written == Written(stored=50)
+    assert written(store, some(50)).written == Written(duplicate=50)
+    store.close()
