@@ -106,6 +106,9 @@ def _address(settings: Settings) -> Finding:
 def _secrets(settings: Settings) -> Iterator[Finding]:
     files = [("http.token_file", settings.http.token_file)]
     files += [(f"http.{name}", getattr(settings.http, name)) for name in ("tls_cert", "tls_key")]
+    files += [
+        (f"kibana.{name}", getattr(settings.kibana, name)) for name in ("api_key_file", "password_file", "ca_cert")
+    ]
     for key, path in files:
         if path is not None and not os.access(path, os.R_OK):
             yield Finding("error", key, f"{path} cannot be read")

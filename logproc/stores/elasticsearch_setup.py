@@ -15,11 +15,15 @@ from logproc.stores.elasticsearch_templates import Part, lifecycle, pipeline, te
 Say = Callable[[str], None]
 
 _KEYS: Final = {"/_component_template/": "component_templates", "/_index_template/": "index_templates"}
+_NO_RIGHT: Final = (401, 403)
 _NO_PROCESSOR: Final = "No processor type exists"
 
 
 class SetupRefusedError(Exception):
-    """What is there belongs to someone else, or to other settings; the message says what to do. Nothing was changed."""
+    """What is there belongs to others or to other settings, or is not to be seen; the message says what to do.
+
+    Nothing was changed.
+    """
 
 
 def plan(store: ElasticsearchStore, service: str, say: Say) -> None:
@@ -36,7 +40,8 @@ def install(server: Connection, store: ElasticsearchStore, service: str, say: Sa
     said what would change.
 
     Raises:
-        SetupRefusedError: templates of this name are there, and are not ours, or of another period.
+        SetupRefusedError: templates of this name are there, and are not ours, or of another period; or the login may
+            not look.
         StoreUnavailableError: there was no answer.
     """
     _check_owner(server, store)
@@ -70,6 +75,11 @@ def _has_lifecycle(server: Connection, say: Say) -> bool:
     status, answer = server.json("GET", "/_ilm/status")
     if status == 200:
         return True
+    if status in _NO_RIGHT:
+        raise SetupRefusedError(
+            f"whether there is a lifecycle cannot be seen ({_reason(status, answer)}): the login needs the cluster "
+            "privileges manage_index_templates, manage_ilm and manage_ingest_pipelines"
+        )
     say(
         f"! no lifecycle ({_reason(status, answer)}): nothing moves to cold nodes or is deleted here; "
         "delete indices that are too old yourself"

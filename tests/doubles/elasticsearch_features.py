@@ -13,7 +13,10 @@ from tests.doubles.rest import Request, RestDouble
 
 
 class ElasticsearchFeaturesDouble(RestDouble):
-    """`parts` is what was put, by path; `refused` answers a PUT below a path with a status and a reason."""
+    """`parts` is what was put, by path; `refused` answers a PUT below a path with a status and a reason.
+
+    `login` is the header that it wants.
+    """
 
     always: ClassVar[Mapping[str, str]] = {"X-Elastic-Product": "Elasticsearch"}
 
@@ -21,9 +24,13 @@ class ElasticsearchFeaturesDouble(RestDouble):
         super().__init__()
         self.parts: dict[str, dict[str, Any]] = {}
         self.refused: dict[str, tuple[int, str]] = {}
+        self.login: str | None = None
 
     def answer(self, request: Request) -> tuple[int, Any, Mapping[str, str]]:
         path = request.path
+        if self.login is not None and request.headers.get("authorization") != self.login:
+            error = {"type": "security_exception", "reason": "unable to authenticate"}
+            return 401, {"error": error, "status": 401}, {}
         for beginning, (status, reason) in self.refused.items():
             if request.method == "PUT" and path.startswith(beginning):
                 return status, {"error": {"type": "double", "reason": reason}, "status": status}, {}

@@ -255,6 +255,21 @@ class TestOnADoubleOfAllFeatures:
         assert "✗ ingest pipeline llm-access: refused with 403: action" in result.output
         assert result.output.count("created") == 8
 
+    def test_a_login_that_may_not_look_changes_nothing_and_is_never_printed(
+        self, server: ElasticsearchFeaturesDouble, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("elasticsearch")
+        server.login = "ApiKey cmlnaHQ="
+        refused = setup(tmp_path, {"urls": [server.url], "api_key": "d3Jvbmc="})
+        assert refused.exit_code == 2
+        assert "unable to authenticate" in refused.output
+        assert "manage_ilm" in refused.output
+        assert server.parts == {}
+        well = setup(tmp_path, {"urls": [server.url], "api_key": "cmlnaHQ="})
+        assert well.exit_code == 0, well.output
+        assert "d3Jvbmc" not in refused.output
+        assert "cmlnaHQ" not in well.output
+
     def test_a_server_that_is_not_there_is_said_and_a_dry_run_prints_its_requests_all_the_same(
         self, tmp_path: Path
     ) -> None:
