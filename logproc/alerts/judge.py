@@ -38,6 +38,8 @@ LEAST_SEEN_S: Final = 30
 """At least so many seconds are diagnosed."""
 ENOUGH: Final = 10
 """So many requests must a model have had to have a say in whether it is everything."""
+WARM: Final = 20
+"""A server that has answered so many requests since its start before something went wrong is no longer cold."""
 BEHIND_S: Final = 60
 """What was found so long after it happened is recorded, not sent."""
 
@@ -351,10 +353,10 @@ class Judge:
             before, seconds = self._total(models, first, begin), begin - first
         usual = Sums(self.columns, before)
         rate = usual["requests"] / seconds if seconds else None
-        return diagnose(kind, now, usual, self._surroundings(begin, second), second + 1 - begin, rate)
+        return diagnose(kind, now, usual, self._surroundings(models, begin, second), second + 1 - begin, rate)
 
-    def _surroundings(self, since: int, second: int) -> Surroundings:
-        """What the newest heartbeats until `second` said, and whether a server has just started."""
+    def _surroundings(self, models: list[str], since: int, second: int) -> Surroundings:
+        """What the newest heartbeats until `second` said, and whether it began when a server had just started."""
         newest: dict[tuple[str, str], Line] = {}
         started = None
         for line in self.lines:
@@ -364,6 +366,8 @@ class Judge:
                     newest[line.host, line.pid] = line
             elif line.event == SERVER_STARTED and since - COLD_S < line.second <= second:
                 started = line.second if started is None else max(started, line.second)
+        if started is not None and self._total(models, started, since)[0] >= WARM:
+            started = None  # it has served well since then
         waiting = [each.waiting for each in newest.values() if each.waiting is not None]
         running = [each.running for each in newest.values() if each.running is not None]
         kv = [each.kv for each in newest.values() if each.kv is not None]

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.live import Live
 
 from logproc.app import App
+from logproc.demo.alerts import Alerts
 from logproc.demo.load import Load
 from logproc.demo.numbers import Look, Recent, growth, load_of, look
-from logproc.demo.screen import FLAGGED_SHOWN, TITLE, Pointers, Screen, plain_line, summary
+from logproc.demo.screen import FLAGGED_SHOWN, TITLE, Pointers, Screen, alert_line, plain_line, summary
 from logproc.demo.setup import make_folder, open_pipeline, query_command, short
 from logproc.demo.stand_in_process import StandInFailedError, StandInProcess
 from logproc.flags import FLAGS
@@ -73,6 +74,7 @@ class _Demo:
         self._log = folder / "access.jsonl"
         self._pointers = Pointers(app.web.address, command, short(folder))
         self._console = console
+        self._alerts = Alerts(folder / "measure.db")
         self._is_screen = console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
         self._began = time.monotonic()
 
@@ -95,7 +97,9 @@ class _Demo:
         self._app.stop()
         total = look(self._measure, time.monotonic())
         counted = self._counted(total)
-        self._console.print(summary(total, growth(nothing, total), counted, self._pointers), soft_wrap=True)
+        self._alerts.read()
+        alerts = [each for each in self._alerts.newest.values() if each.state != "pending"]
+        self._console.print(summary(total, growth(nothing, total), counted, self._pointers, alerts), soft_wrap=True)
         return 0 if _agree(counted) and not total.lines_lost else 1
 
     def _show(self, nothing: Look, server: StandInProcess, seconds: float | None, stop: threading.Event) -> None:
@@ -120,11 +124,16 @@ class _Demo:
                 gauges = load_of(self._measure.gauges())
                 if turn % LOOKS_A_SECOND == 0:
                     screen.note(recent.over(TREND_OVER_S))
+                changes = self._alerts.read()
                 if live is not None:
-                    view = screen.draw(played, newest, recent.over(), gauges, _newest_flagged(archive))
+                    alerts = list(self._alerts.newest.values())
+                    view = screen.draw(played, newest, recent.over(), gauges, _newest_flagged(archive), alerts)
                     live.update(view, refresh=True)
-                elif turn % LOOKS_A_LINE == 0:
-                    console.print(plain_line(played, newest, recent.over(), gauges), soft_wrap=True)
+                else:
+                    for change in changes:
+                        console.print(alert_line(played, change), soft_wrap=True, markup=False)
+                    if turn % LOOKS_A_LINE == 0:
+                        console.print(plain_line(played, newest, recent.over(), gauges), soft_wrap=True)
                 if stopped or (seconds is not None and played >= seconds):
                     return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-CYCLE_S: Final = 120.0
+CYCLE_S: Final = 180.0
 """After so many seconds the incidents come again."""
 
 
@@ -17,8 +17,8 @@ class Incident(NamedTuple):
     ends_s: float
 
 
-QUEUE: Final = Incident("a queue builds up", "the engine takes 2 at a time, not 16", 20.0, 40.0)
-EMPTY: Final = Incident("a burst of empty completions", "2 in 3 end before a word", 50.0, 62.0)
+QUEUE: Final = Incident("a queue builds up", "the engine takes 2 at a time, not 16", 20.0, 65.0)
+EMPTY: Final = Incident("a burst of empty completions", "2 in 3 end before a word", 100.0, 150.0)
 INCIDENTS: Final = (QUEUE, EMPTY)
 
 

@@ -11,11 +11,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from logproc.alerts.alert import Alert
+from logproc.demo.alerts import sentences, short
 from logproc.demo.incidents import coming, playing
 from logproc.demo.numbers import PARTS, WINDOW_S, Growth, Look, Percentiles
 
 TITLE: Final = "stand-in server, no model behind it"
-FLAGGED_SHOWN: Final = 4
+FLAGGED_SHOWN: Final = 2
+ALERTS_SHOWN: Final = 3
 TREND_S: Final = 20
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -55,8 +58,11 @@ class Screen:
         recent: Growth,
         load: Mapping[str, float],
         flagged: Sequence[Mapping[str, Any]],
+        alerts: Sequence[Alert] = (),
     ) -> RenderableType:
-        """The whole view, `seconds` after the start; `flagged` are the newest odd requests, as documents."""
+        """The whole view, `seconds` after the start; `flagged` are the newest odd requests, as documents, and `alerts`
+        the newest entry of each alert, the newest alert last.
+        """
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="bold", min_width=14, no_wrap=True)
         grid.add_column(no_wrap=True)
@@ -68,12 +74,12 @@ class Screen:
         grid.add_row("load", _load(load))
         grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red", 2))
         grid.add_row("flags", _counts(total.flags, {}, "yellow", 2))
+        grid.add_row("alerts", _alerts(alerts))
         return Group(
             _head(seconds, total.requests),
             _caption(seconds),
             Text(f"rates and times: the last {WINDOW_S:.0f} s; outcomes and flags: since the start", "dim"),
             grid,
-            Text(),
             _flagged(flagged),
             Text(),
             Text.assemble(
@@ -103,7 +109,14 @@ def plain_line(seconds: float, total: Look, recent: Growth, load: Mapping[str, f
     return " | ".join(parts)
 
 
-def summary(total: Look, all_time: Growth, counted: Mapping[str, int], pointers: Pointers) -> RenderableType:
+def alert_line(seconds: float, alert: Alert) -> str:
+    """One line for a log about a change of an alert."""
+    return f"{seconds:5.0f} s | ALERT {alert.state} {alert.severity} {alert.kind}: {alert.text['en']}"
+
+
+def summary(
+    total: Look, all_time: Growth, counted: Mapping[str, int], pointers: Pointers, alerts: Sequence[Alert] = ()
+) -> RenderableType:
     """What the demo did, and where to go on. `counted` says how many lines the log, the metrics and the store have."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", width=14, no_wrap=True)
@@ -113,6 +126,7 @@ def summary(total: Look, all_time: Growth, counted: Mapping[str, int], pointers:
     grid.add_row("requests", f"{total.requests:,} in {all_time.seconds:.0f} s{own}")
     grid.add_row("outcomes", _counts(total.outcomes, _STYLES, "red"))
     grid.add_row("flags", _counts(total.flags, {}, "yellow"))
+    grid.add_row("alerts", sentences(alerts))
     grid.add_row("duration", _percentiles(all_time.duration_ms))
     grid.add_row("first token", _percentiles(all_time.first_token_ms))
     grid.add_row("tokens", f"{total.tokens['prompt']:,} prompt, {total.tokens['completion']:,} completion")
@@ -207,6 +221,13 @@ def _counts(counts: Counter[str], styles: Mapping[str, str], usual: str, lines: 
         text.append(piece, styles.get(name, usual))
         used += len(piece)
     return text.append("\n" * (lines - begun))
+
+
+def _alerts(alerts: Sequence[Alert]) -> Text:
+    """The newest alerts, on as many lines whether there are any or not."""
+    lines = [short(each) for each in alerts[-ALERTS_SHOWN:]] or [Text("none", "dim")]
+    lines += [Text() for _ in range(ALERTS_SHOWN - len(lines))]
+    return Text("\n").join(lines)
 
 
 def _flagged(documents: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -21,6 +21,8 @@ from logproc.web.server import ListenError
 FOLDER: Final = Path("var/demo")
 FIRST_PORT: Final = 9470
 PORTS: Final = 20
+WARM_UP_S: Final = 10
+"""Nobody wants to wait in front of a demo until it is judged."""
 
 
 def make_folder(parent: Path = FOLDER) -> Path:
@@ -52,6 +54,7 @@ def open_pipeline(folder: Path) -> tuple[App, Path]:
             "logs": {"paths": [glob.escape(str(folder / "access.jsonl"))]},
             "state": str(folder),
             "http": {"listen": f"127.0.0.1:{port}"},
+            "alerts": {"warm_up": WARM_UP_S},
         }
         try:
             app = App(Settings.model_validate(values))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from logproc.alerts.alert import Alert
 from logproc.demo.incidents import EMPTY, QUEUE
 from logproc.demo.numbers import WINDOW_S, Look, Recent, growth
-from logproc.demo.screen import FLAGGED_SHOWN, Pointers, Screen, plain_line, summary
+from logproc.demo.screen import ALERTS_SHOWN, FLAGGED_SHOWN, Pointers, Screen, plain_line, summary
 from logproc.flags import FLAGS
 from logproc.record import OUTCOMES
 from logproc.sketch import bins_of
@@ -101,7 +102,12 @@ def test_the_screen_fits_80_columns_and_24_lines_and_cuts_no_number(seconds: flo
         "llm.flags": ["slow", "slow_for_size"],
     }
     load = {"in flight": 123.0, "running": 16.0, "waiting": 107.0} if is_busy else {}
-    lines = drawn(screen.draw(seconds, newest, recent, load, [document] * (FLAGGED_SHOWN if is_busy else 0)))
+    alert = Alert(
+        id="1", kind="tokens_per_second", severity="warning", state="resolved", cause="cache_misses",
+        time="2026-11-21T10:01:00Z", since="2026-11-21T10:00:00Z",
+    )  # fmt: skip
+    flagged, alerts = ([document] * FLAGGED_SHOWN, [alert] * 9) if is_busy else ([], [])
+    lines = drawn(screen.draw(seconds, newest, recent, load, flagged, alerts))
     assert len(lines) <= 24
     text = "\n".join(lines)
     assert "stand-in server, no model behind it" in lines[0]
@@ -112,6 +118,7 @@ def test_the_screen_fits_80_columns_and_24_lines_and_cuts_no_number(seconds: flo
         assert all(f"{name} 12,345" in text for name in OUTCOMES)
         assert all(f"{name} 1,234" in text for name in FLAGS)
         assert "slow, slow_for_size" in text
+        assert text.count("resolved tokens_per_second since 10:00:00: cache_misses") == ALERTS_SHOWN
 
 
 def test_an_incident_is_named_and_so_is_the_next() -> None:
