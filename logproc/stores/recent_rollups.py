@@ -5,25 +5,32 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from logproc.record import DAY_MS
 from logproc.stores.archive import Question
-from logproc.stores.rollup import Rollup, packed, unpacked
+from logproc.stores.rollup import Rollup, joined, packed, unpacked
 from logproc.stores.sqlite_schema import SPAN_MS
 from logproc.stores.sqlite_tally import rollup
 
 MOST_BYTES: Final = 32 << 20
 """Of minutes kept in memory, as `packed`: a few days of millions of requests."""
 
+HOUR_MS: Final = 3_600_000
+
+_Key = tuple[Path, int, int, int]
+"""The file, its inode, the length of the piece of time, its number."""
+
 
 class RecentRollups:
     """Gives the minutes of one day's file. May be asked by several threads; they wait for each other."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Path, int, int], tuple[int, bytes]] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[tuple[int, ...], bytes]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -39,26 +46,43 @@ class RecentRollups:
             return [rollup(connection, day, question)]
         with self._lock:
             inode, versions = path.stat().st_ino, _versions(connection)
-            found = [
-                self._span(connection, (path, inode, span), day, versions.get(span, 0))
-                for span in range(since // SPAN_MS, -(-until // SPAN_MS))
-            ]
+            hours = range(since // HOUR_MS, -(-until // HOUR_MS))
+            found = [self._hour(connection, (path, inode), day, hour, versions) for hour in hours]
         return [each.between(since, until).of(question.models, question.outcomes) for each in found]
 
-    def _span(self, connection: sqlite3.Connection, key: tuple[Path, int, int], day: int, version: int) -> Rollup:
+    def _hour(
+        self, connection: sqlite3.Connection, file: tuple[Path, int], day: int, hour: int, versions: Mapping[int, int]
+    ) -> Rollup:
+        """One hour, put together from its spans when one of them is new: twelve small ones are read more slowly."""
+        spans = range(hour * HOUR_MS // SPAN_MS, (hour + 1) * HOUR_MS // SPAN_MS)
+        version = tuple(versions.get(span, 0) for span in spans)
+
+        def from_spans() -> Rollup:
+            return joined(
+                self._known((*file, SPAN_MS, span), (version[place],), partial(_counted, connection, day, span))
+                for place, span in enumerate(spans)
+            )
+
+        return self._known((*file, HOUR_MS, hour), version, from_spans)
+
+    def _known(self, key: _Key, version: tuple[int, ...], made_by: Callable[[], Rollup]) -> Rollup:
+        """What is kept of this version, else made anew."""
         known = self._kept.pop(key, None)
         if known is not None and known[0] == version:
             self._kept[key] = known
             return unpacked(known[1])
-        span = key[2]
-        made = rollup(connection, day, Question(since_ms=span * SPAN_MS, until_ms=(span + 1) * SPAN_MS))
-        data = packed(made)
+        made = made_by()
+        data = packed(made, level=1)
         self._kept[key] = version, data
         self._bytes += len(data) - (0 if known is None else len(known[1]))
         while self._bytes > MOST_BYTES:
             _, (_, gone) = self._kept.popitem(last=False)
             self._bytes -= len(gone)
         return made
+
+
+def _counted(connection: sqlite3.Connection, day: int, span: int) -> Rollup:
+    return rollup(connection, day, Question(since_ms=span * SPAN_MS, until_ms=(span + 1) * SPAN_MS))
 
 
 def _versions(connection: sqlite3.Connection) -> dict[int, int]:

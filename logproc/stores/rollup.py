@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from logproc.sketch import GAMMA, bin_values, bins_at
+from logproc.sketch import BINS, GAMMA, bin_values, bins_at
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -25,8 +25,9 @@ SKETCHES: Final = ("duration_ms", "ttft_ms")
 """Times of which the distribution is kept too."""
 
 MINUTE_MS: Final = 60_000
+_GROUPS_AT_ONCE: Final = 500
+"""Groups of which the whole sketches are in memory, 14 KB each."""
 _FORM: Final = 1
-_LEVEL: Final = 6
 
 
 class RollupKind(NamedTuple):
@@ -101,10 +102,10 @@ class Rollup:
         return self.rows(np.array(fits, np.bool_)[self.kind] if fits else np.zeros(len(self), np.bool_))
 
 
-def sketch_of(row: int, values_ms: Floats) -> Sketch:
-    """The sketch of the values (ms) of one row."""
-    bins, counts = np.unique(bins_at(values_ms), return_counts=True)
-    return Sketch(np.full(len(bins), row, np.int64), bins, counts.astype(np.int64))
+def sketch_of(rows: Ints, values_ms: Floats) -> Sketch:
+    """The sketch of values (ms), of which each belongs to a row."""
+    cells, counts = np.unique(rows * BINS + bins_at(values_ms), return_counts=True)
+    return Sketch(cells // BINS, cells % BINS, counts.astype(np.int64))
 
 
 def joined_sketches(parts: Sequence[Sketch]) -> Sketch:
@@ -145,26 +146,42 @@ def joined(rollups: Iterable[Rollup]) -> Rollup:
     )
 
 
+def put_together(rollup: Rollup) -> Rollup:
+    """One row for each kind, in the first of the minutes: what all of them came to."""
+    present, row = np.unique(rollup.kind, return_inverse=True)
+    counts = np.zeros((len(present), len(COUNTS)), np.int64)
+    np.add.at(counts, row, rollup.counts)
+    times = np.zeros((len(present), len(TIMES)))
+    np.add.at(times, row, rollup.times)
+    sketches = []
+    for each in rollup.sketches:
+        cells, place = np.unique(row[each.rows] * BINS + each.bins, return_inverse=True)
+        sums = np.bincount(place, weights=each.counts, minlength=len(cells)).astype(np.int64)
+        sketches.append(Sketch(cells // BINS, cells % BINS, sums))
+    minute = np.full(len(present), rollup.minute.min(initial=np.iinfo(np.int64).max), np.int64)
+    return Rollup(rollup.kinds, minute, present, counts, times, tuple(sketches))
+
+
 def quantiles_by(sketch: Sketch, group: Ints, groups: int, at: Sequence[float]) -> list[list[float | None]]:
     """The values (ms) at the ranks `at` (0 to 1) of each group of rows, within 1 %; None for a group without values.
 
     `group` (n rows,) says to which group each row belongs. The answer has `groups` lists, each as long as `at`.
     """
     found: list[list[float | None]] = [[None] * len(at) for _ in range(groups)]
-    if not len(sketch.rows):
-        return found
     owner = group[sketch.rows]
-    order = np.lexsort((sketch.bins, owner))
-    owner, bins = owner[order], sketch.bins[order]
-    below = np.cumsum(sketch.counts[order])
-    totals = np.bincount(owner, weights=sketch.counts[order], minlength=groups).astype(np.int64)
-    before = np.cumsum(totals) - totals
-    known = np.flatnonzero(totals)
-    for place, rank in enumerate(at):
-        wanted = before[known] + np.maximum(1, np.ceil(rank * totals[known]).astype(np.int64))
-        values = bin_values(bins[np.searchsorted(below, wanted)])
-        for each, value in zip(known.tolist(), values.tolist(), strict=True):
-            found[each][place] = value
+    for first in range(0, groups, _GROUPS_AT_ONCE):
+        some = min(_GROUPS_AT_ONCE, groups - first)
+        mine = slice(None) if some == groups else (owner >= first) & (owner < first + some)
+        cells = np.bincount(
+            (owner[mine] - first) * BINS + sketch.bins[mine], weights=sketch.counts[mine], minlength=some * BINS
+        )
+        below = cells.reshape(some, BINS).cumsum(axis=1)
+        totals = below[:, -1]
+        for place, rank in enumerate(at):
+            wanted = np.maximum(1, np.ceil(rank * totals))
+            values = bin_values(np.count_nonzero(below < wanted[:, None], axis=1)).tolist()
+            for each in np.flatnonzero(totals).tolist():
+                found[first + each][place] = values[each]
     return found
 
 
@@ -183,8 +200,8 @@ class _Packed(msgspec.Struct, array_like=True):
     sketches: list[tuple[int, bytes, bytes, bytes]]
 
 
-def packed(rollup: Rollup) -> bytes:
-    """A rollup as bytes, a few for each row."""
+def packed(rollup: Rollup, level: int = 9) -> bytes:
+    """A rollup as bytes, a few for each row; a lower `level` is quicker, and needs more."""
     order = np.lexsort((rollup.minute, rollup.kind))
     place = np.empty(len(rollup), np.int64)
     place[order] = np.arange(len(rollup))
@@ -205,7 +222,7 @@ def packed(rollup: Rollup) -> bytes:
         _bytes(np.rint(rollup.times[order].T * 1000).astype(np.int64)),
         sketches,
     )
-    return zstandard.ZstdCompressor(_LEVEL).compress(msgspec.msgpack.encode(made))
+    return zstandard.ZstdCompressor(level).compress(msgspec.msgpack.encode(made))
 
 
 def unpacked(data: bytes) -> Rollup:

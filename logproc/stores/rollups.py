@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from logproc.record import DAY_MS
 from logproc.stores.archive import Question
-from logproc.stores.rollup import Rollup, packed, unpacked
+from logproc.stores.rollup import Rollup, packed, put_together, unpacked
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
 from logproc.stores.sqlite_tally import rollup
 
@@ -21,7 +22,9 @@ VERSION: Final = 1
 
 _SCHEMA: Final = f"""
     BEGIN;
-    CREATE TABLE IF NOT EXISTS days (day INTEGER PRIMARY KEY, requests INTEGER NOT NULL, rollup BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS days (
+        day INTEGER PRIMARY KEY, requests INTEGER NOT NULL, whole BLOB NOT NULL, minutes BLOB NOT NULL
+    ) STRICT;
     PRAGMA application_id={APPLICATION_ID};
     PRAGMA user_version={VERSION};
     COMMIT;
@@ -40,14 +43,20 @@ def closed_before(folder: Path) -> int:
     return 0 if newest is None else newest + 1
 
 
-def read(folder: Path, first_day: int, last_day: int | None) -> Iterator[tuple[int, Rollup]]:
-    """The days from `first_day` to `last_day` that are kept as minutes, oldest first. Raises sqlite3.Error."""
+def read(folder: Path, question: Question, *, by_minute: bool) -> Iterator[Rollup]:
+    """The days of the question's range of time that are kept as minutes, oldest first; nothing else of it is looked at.
+
+    Of a day that lies wholly in the range all minutes come put together, unless `by_minute`. Raises sqlite3.Error.
+    """
+    since, until = question.since_ms or 0, question.until_ms
+    query = """
+        SELECT iif(:by_minute OR day * :length < :since OR (day + 1) * :length > ifnull(:until, 9e18), minutes, whole)
+        FROM days WHERE (day + 1) * :length > :since AND day * :length < ifnull(:until, 9e18) ORDER BY day
+    """
+    given = {"by_minute": by_minute, "since": since, "until": until, "length": DAY_MS}
     with contextlib.closing(_open_to_read(folder)) as connection:
-        rows = connection.execute(
-            "SELECT day, rollup FROM days WHERE day >= ? AND day <= ifnull(?, day) ORDER BY day", (first_day, last_day)
-        )
-        for day, data in rows:
-            yield day, unpacked(data)
+        for (data,) in connection.execute(query, given):
+            yield unpacked(data)
 
 
 def extent(folder: Path) -> tuple[int, int] | None:
@@ -87,8 +96,8 @@ def close_day(folder: Path, day: int, path: Path) -> None:
             return
         if made is not None:
             connection.execute(
-                "INSERT INTO days (day, requests, rollup) VALUES (?, ?, ?)",
-                (day, int(made.counts[:, 0].sum()), packed(made)),
+                "INSERT INTO days (day, requests, whole, minutes) VALUES (?, ?, ?, ?)",
+                (day, int(made.counts[:, 0].sum()), packed(put_together(made)), packed(made)),
             )
 
 

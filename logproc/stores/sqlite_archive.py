@@ -90,7 +90,9 @@ class SqliteArchive:
                 with self._reading(path) as connection:
                     if connection is not None:
                         add_up(connection, day, question, by, groups)
-            minutes, coverage = self._minutes(question, closed, can_tell=by in {None, "model", "outcome"})
+            minutes, coverage = self._minutes(
+                question, closed, by_minute=False, can_tell=by in {None, "model", "outcome"}
+            )
             return summary(groups, minutes, by, coverage)
 
         return self._while_no_day_closes(once)
@@ -106,7 +108,7 @@ class SqliteArchive:
         """
 
         def once(closed: int) -> Series:
-            minutes, coverage = self._minutes(question, closed, can_tell=True)
+            minutes, coverage = self._minutes(question, closed, by_minute=step_ms % DAY_MS != 0)
             parts = [minutes]
             for day, path in self.days(question):
                 with self._reading(path) as connection:
@@ -130,7 +132,9 @@ class SqliteArchive:
         first = max(first, self._closed_before())
         return [(day, path) for day, path in day_files(self.folder) if first <= day and (last is None or day <= last)]
 
-    def _minutes(self, question: Question, closed: int, *, can_tell: bool) -> tuple[Rollup, Coverage]:
+    def _minutes(
+        self, question: Question, closed: int, *, by_minute: bool, can_tell: bool = True
+    ) -> tuple[Rollup, Coverage]:
         """The minutes of the days that are over, and what that means for the answer."""
         first, last = _days_of(question)
         held = self._blaming_rollups(rollups.extent)
@@ -140,10 +144,9 @@ class SqliteArchive:
         until = min((held[1] + 1) * DAY_MS, closed * DAY_MS if question.until_ms is None else question.until_ms)
         if not can_tell or replace(question, since_ms=None, until_ms=None, models=(), outcomes=()) != Question():
             return joined([]), Coverage(left_out=Span(since, until))
-        found = self._blaming_rollups(lambda folder: list(rollups.read(folder, first, last)))
+        found = self._blaming_rollups(lambda folder: list(rollups.read(folder, question, by_minute=by_minute)))
         parts = [
-            each.between(question.since_ms, question.until_ms).of(question.models, question.outcomes)
-            for _, each in found
+            each.between(question.since_ms, question.until_ms).of(question.models, question.outcomes) for each in found
         ]
         return joined(parts), Coverage(is_exact=not parts, rolled_up=Span(since, until) if parts else None)
 

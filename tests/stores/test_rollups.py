@@ -260,7 +260,7 @@ def test_a_rollup_is_read_back_as_it_was_packed(
 ) -> None:
     folder = tmp_path_factory.mktemp("packed")
     kept(folder, 1, *lines, at(MIDNIGHT_MS - 3 * DAY_MS))
-    for _, made in rollups.read(folder, 0, None):
+    for made in rollups.read(folder, Question(), by_minute=True):
         again = unpacked(packed(made))
         assert again.kinds == made.kinds
         for name in ("minute", "kind", "counts", "times"):
