@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from logproc.notify.channels import ChannelError, build_one
+from logproc.notify.hook import Hook
 from logproc.settings import ElasticsearchStore, Settings
 
 Verdict = Literal["ok", "warning", "error"]
@@ -119,4 +120,6 @@ def _notifier(settings: Settings, name: str) -> Finding:
         made = build_one(settings, name)
     except ChannelError as error:
         return Finding("error", error.key, error.text)
+    if isinstance(made, Hook) and not made.is_private:
+        return Finding("warning", f"notifiers.{name}", f"{made!r}: secrets go in the clear over http://; use https://")
     return Finding("ok", f"notifiers.{name}", f"{made!r}; to try it: logproc notify-test {name}")

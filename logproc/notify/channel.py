@@ -54,8 +54,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: Reason = "new"
     group: dict[str, str] = {}
     """The labels that a group from Alertmanager has in common."""
-    link: str = ""
-    """Where to look further, if there is such a page."""
 
     @property
     def severity(self) -> Severity:
@@ -71,6 +69,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return all(each.state == "resolved" for each in self.alerts) and all(
             each.status == "resolved" for each in self.external
         )
+
+    @property
+    def is_urgent(self) -> bool:
+        """People are to be called by name: it is grave, or nobody has acknowledged it, and it goes on."""
+        return not self.is_resolved and (self.severity != "warning" or self.reason == "escalation")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class DingTalk(Hook):
 
     def _called(self, message: Message) -> tuple[list[str], bool]:
         """The phone numbers to mention, and whether it is everyone."""
-        if message.is_resolved or message.severity == "warning":
+        if not message.is_urgent:
             return [], False
         return [each for each in self._mention if each != "all"], "all" in self._mention
 

@@ -107,7 +107,7 @@ class Feishu(Hook):
         return by_status(answer) if answer.status == 429 else Retryable(why)
 
     def _called(self, message: Message) -> tuple[str, ...]:
-        return () if message.is_resolved or message.severity == "warning" else self._mention
+        return self._mention if message.is_urgent else ()
 
     def _card(self, message: Message, shape: Shape) -> dict[str, Any]:
         heading = title(message, self.style)

@@ -52,6 +52,13 @@ class Hook:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {origin(self.url)!r})"
 
+    @property
+    def is_private(self) -> bool:
+        """Nobody on the way can read what is sent: it is encrypted, or stays on this machine."""
+        parts = urlsplit(self.url)
+        host = parts.hostname or ""
+        return parts.scheme == "https" or host in {"localhost", "::1"} or host.startswith("127.")
+
     def request(self, body: bytes, *, url: str = "", secrets: Sequence[str] = (), **headers: str) -> Request:
         """A POST of JSON to the channel's URL, or to another one that was made of it."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}

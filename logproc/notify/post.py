@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import socket
 import ssl
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from logproc import __version__
@@ -79,12 +80,14 @@ class _Connection(http.client.HTTPConnection):
         else:
             made = self._deadline.connect(proxy.hostname or "", proxy.port or 8080)
             if self._is_tls:
-                _tunnel(made, f"{self.host}:{self.port}")
+                _tunnel(made, f"{self.host}:{self.port}", unquote(proxy.netloc.rpartition("@")[0]))
         self.sock = ssl.create_default_context().wrap_socket(made, server_hostname=self.host) if self._is_tls else made
 
 
-def _tunnel(made: socket.socket, target: str) -> None:
-    made.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+def _tunnel(made: socket.socket, target: str, user: str) -> None:
+    """Ask a proxy for a connection to the target. `user`: `NAME:PASSWORD`, or empty."""
+    login = f"Proxy-Authorization: Basic {base64.b64encode(user.encode()).decode()}\r\n" if user else ""
+    made.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n".encode())
     head = b""
     while b"\r\n\r\n" not in head:
         more = made.recv(4096)

@@ -91,7 +91,7 @@ class Slack(Hook):
         return Retryable(why) if word == "rollup_error" else by_status(answer)
 
     def _called(self, message: Message) -> str:
-        return "" if message.is_resolved or message.severity == "warning" else " ".join(self._mention)
+        return " ".join(self._mention) if message.is_urgent else ""
 
     def _blocks(self, message: Message, shape: Shape) -> dict[str, Any]:
         heading = title(message, self.style)

@@ -113,15 +113,13 @@ def paragraphs(message: Message, shape: Shape, style: Style, markup: Markup) -> 
         made = [_paragraph(each, message, shape, style, markup) for each in shown]
     if len(told) > len(shown) > 0:
         made.append(words.more.format(n=len(told) - len(shown)))
-    if message.link:
-        made.append(markup.link.format(words.details, message.link))
     return made
 
 
 def brief_text(message: Message, style: Style, longest: int) -> str:
     """The shortest form, within so many bytes: few words, no markup, no links, no template."""
     few = dataclasses.replace(style, template=None)
-    bare = msgspec.structs.replace(message, link="", digest=True)
+    bare = msgspec.structs.replace(message, digest=True)
 
     def lines(shape: Shape) -> str:
         told = "\n".join([title(message, few), *paragraphs(bare, shape, few, PLAIN)])

@@ -53,7 +53,7 @@ class WeCom(Hook):
 
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:  # noqa: ARG002 - it signs nothing
         """Markdown; a plain text where somebody is to be called, which markdown cannot."""
-        calls = bool(self._mention) and not message.is_resolved and message.severity != "warning"
+        calls = bool(self._mention) and message.is_urgent
         if not brief and not calls:
             content = fit(
                 message,

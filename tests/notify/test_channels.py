@@ -118,6 +118,16 @@ def test_check_names_every_channel_and_how_to_try_it() -> None:
     assert "/services/" not in found[0].text
 
 
+def test_check_warns_of_secrets_that_go_in_the_clear() -> None:
+    for url, verdict in (
+        ("http://hooks.slack.com/services/T/B/h", "warning"),
+        ("https://hooks.slack.com/services/T/B/h", "ok"),
+        ("http://127.0.0.1:8080/h", "ok"),
+    ):
+        found = next(each for each in findings(settings(n={"kind": "slack", "url": url})) if "notif" in each.subject)
+        assert found.verdict == verdict
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -196,6 +196,7 @@ def test_people_are_called_when_it_is_critical_and_not_otherwise() -> None:
     card = sent(feishu_bot(mention=["ou_1", "all"]), critical)["card"]
     assert "<at id=ou_1></at> <at id=all></at>" in card["elements"][0]["content"]
     assert sent(slack_hook(mention=["U1", "all"]), critical)["blocks"][1]["text"]["text"] == "<@U1> <!channel>"
+    assert sent(dingtalk_robot(mention=PEOPLE), message(alert(), reason="escalation"))["at"]["isAtAll"]
     for quiet in (warning, over):
         assert sent(dingtalk_robot(mention=PEOPLE), quiet)["at"] == {"atMobiles": [], "isAtAll": False}
         assert sent(wecom_robot(mention=PEOPLE), quiet)["msgtype"] == "markdown"
@@ -410,7 +411,8 @@ def test_a_text_is_cut_to_whole_characters_within_the_bytes(text: str, limit: in
 
 
 def test_the_brief_form_has_no_markup_links_or_examples() -> None:
-    told = message(TOLD, link="https://logproc.example/alerts")
+    theirs = ExternalAlert(status="firing", labels={"alertname": "A"}, generator_url="https://prometheus.example/")
+    told = message(TOLD, external=(theirs,))
 
     for channel in (dingtalk_robot(), feishu_bot(), wecom_robot(), slack_hook()):
         body = sent(channel, told, brief=True)

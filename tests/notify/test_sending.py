@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -10,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from logproc.notify.channel import Dead, Delivered, Limits, Message, Rejected, Retryable, Throttled, deliver
+from logproc.notify.channel import (
+    Dead,
+    Delivered,
+    ExternalAlert,
+    Limits,
+    Message,
+    Rejected,
+    Retryable,
+    Throttled,
+    deliver,
+)
 from logproc.notify.dingtalk import DingTalk
 from logproc.notify.feishu import Feishu
 from logproc.notify.slack import Slack
@@ -106,10 +115,13 @@ def test_what_is_found_too_long_is_sent_once_more_in_its_brief_form(clock: Clock
 def test_what_dingtalk_finds_unsafe_is_sent_once_more_without_links(clock: Clock) -> None:
     with DingTalkDouble(clock) as double:
         double.next_replies.append(Reply(200, b'{"errcode":430101,"errmsg":"unsafe link"}'))
-        told = Message(id="id-1", alerts=TOLD.alerts, link="https://logproc.example/")
+        theirs = ExternalAlert(
+            status="firing", labels={"alertname": "A"}, generator_url="https://prometheus.example/graph"
+        )
+        told = Message(id="id-1", external=(theirs,))
 
         assert deliver(DingTalk("d", double.url, LIMITS, STYLE), told, clock()).outcome == Delivered()
-        assert b"https://logproc.example" in double.posts[0].body
+        assert b"https://prometheus.example" in double.posts[0].body
         assert b"https://" not in double.posts[1].body
 
 
@@ -284,19 +296,19 @@ def test_the_proxy_of_the_environment_is_used_and_sees_only_the_host(
 ) -> None:
     certificate, context = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setattr(os, "environ", {**os.environ})
     with Double() as double, socket.create_server(("127.0.0.1", 0)) as listener:
         double._server.socket = context.wrap_socket(double._server.socket, server_side=True)
         target = double._server.server_address[:2]
         seen: list[bytes] = []
         threading.Thread(target=tunnel, args=(listener, target, seen), daemon=True).start()
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("https_proxy", f"http://ops:p%40ss@127.0.0.1:{listener.getsockname()[1]}")
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         url = double.url.replace("http://", "https://") + "hooks/marker0123456789"
 
         assert deliver(Webhook("h", url, LIMITS, STYLE), TOLD, 0).outcome == Delivered()
         assert seen[0].startswith(f"CONNECT 127.0.0.1:{target[1]} HTTP/1.1".encode())
+        assert b"\r\nProxy-Authorization: Basic b3BzOnBAc3M=\r\n" in seen[0]
         assert b"marker" not in seen[0]
 
 
