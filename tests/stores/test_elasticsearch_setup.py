@@ -15,11 +15,15 @@ from typer.testing import CliRunner, Result
 from logproc.cli import app
 from logproc.record import REQUEST_FIELDS as LINE_FIELDS
 from logproc.record import ServerRecord
-from logproc.settings import ElasticsearchStore
+from logproc.settings import ElasticsearchStore, Thresholds
+from logproc.stores.document_reader import DocumentReader
+from logproc.stores.elasticsearch_body import body as body_of
 from logproc.stores.elasticsearch_guard import template_problem
-from logproc.stores.elasticsearch_names import Names, mapping, meta
+from logproc.stores.elasticsearch_names import Names, Period, first_days, mapping, meta
 from logproc.stores.elasticsearch_templates import FIELDS, lifecycle, pipeline, templates
 from tests.doubles.elasticsearch_features import ElasticsearchFeaturesDouble
+from tests.doubles.ingest import run
+from tests.lines import block
 from tests.services.elasticsearch import call
 
 service = [pytest.mark.service, pytest.mark.timeout(300)]
@@ -358,3 +362,39 @@ def test_the_pipeline_names_the_same_index_as_the_sink() -> None:
         assert {(each["date_rounding"], each["index_name_format"], each["timezone"]) for each in named} == {
             (rounding, "yyyy.MM.dd", "UTC")
         }
+
+
+RECORDED = Path(__file__).parents[1] / "fixtures" / "vllm_access.jsonl"
+LINE_TODAY_MS = 1_795_300_000_000  # later on the day of the recorded log
+
+
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+def test_another_shipper_gets_the_same_documents_in_the_same_index_as_the_sink(period: Period) -> None:
+    """By a double of the ingest node, which cannot run the script's own text."""
+    body = pipeline(store_of(period=period), "vllm").body
+    data = RECORDED.read_bytes() + b'{"time":"2026-11-21T11:01:30.000Z","event":"heartbeat","host":"h","new":[1]}\n'
+    found = DocumentReader("vllm", Thresholds()).read(block(data), LINE_TODAY_MS)
+    shipped = [run(body, {"message": line, "agent": {"type": "x"}}) for line in data.decode().splitlines()]
+
+    wanted = {}
+    for family, parts in (("requests", found.requests), ("servers", found.servers)):
+        for part in parts:
+            days = first_days(part.times_ms, period).tolist()
+            texts = body_of(part, FIELDS[family]).splitlines()[1::2]
+            for day, text in zip(days, texts, strict=True):
+                document = json.loads(text)
+                place = (Names("llm-access").concrete(family, day), document["log.offset"])
+                wanted[place] = document
+    offsets = list(itertools.accumulate((len(line) + 1 for line in data.splitlines()), initial=0))
+    assert len(wanted) == len(shipped) == 233
+    for offset, document in zip(offsets[:-1], shipped, strict=True):
+        expected = wanted[document.pop("_index"), offset]
+        if "gen_ai.response.finish_reasons" in document:  # to Elasticsearch one value and a list of it are the same
+            document["gen_ai.response.finish_reasons"] = [document["gen_ai.response.finish_reasons"]]
+        dropped = {"llm.flags", "log.file.path", "log.offset"}
+        if "_id" in document:
+            assert document.pop("_id") == expected["event.id"]
+        else:
+            dropped.add("event.id")
+        kept = {key: each for key, each in expected.items() if key not in dropped}
+        assert document == kept | {"agent": {"type": "x"}}
