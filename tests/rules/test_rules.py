@@ -119,6 +119,13 @@ def test_every_alert_says_what_is_wrong_in_two_languages_and_where_to_read_on() 
         assert place == (rule["labels"]["kind"] if rule["labels"]["kind"] in KINDS else rule["alert"].lower())
 
 
+def test_every_alert_is_documented_and_those_on_logproc_itself_say_what_to_do() -> None:
+    page = (PIPELINES.parent / "docs" / "prometheus.md").read_text()
+    for rule in alerts_of(settings()):
+        own = rule["annotations"]["runbook"].startswith("docs/prometheus.md")
+        assert (f"\n### {rule['alert']}\n" if own else f"`{rule['alert']}`") in page
+
+
 def test_what_is_recorded_is_named_level_metric_operation() -> None:
     for rule in rules_of(settings()):
         if "record" in rule:
