@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from logproc.kibana.charts import Panel
 from logproc.kibana.data_views import DataView
-from logproc.kibana.lens import Panel
 
 WIDTH: Final = 48
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from logproc.kibana import questions
+from logproc.kibana.charts import Panel, chart, lines_at, number, table
 from logproc.kibana.dashboard import Dashboard, Row
 from logproc.kibana.data_views import DataViews
 from logproc.kibana.formula import Metric
-from logproc.kibana.lens import COUNT, DURATION, NS_PER_S, PERCENT, Layer, Panel, chart, lines_at, ns, number, table
+from logproc.kibana.layers import COUNT, DURATION, NS_PER_S, PERCENT, Layer, ns
 from logproc.settings import Thresholds
 
 _ERRORS = Metric("count", kql=questions.ERROR) / Metric("count", kql=questions.COUNTED_FOR_ERRORS)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from logproc.kibana import questions
 from logproc.kibana.data_views import DataView, data_views
-from logproc.kibana.lens import ns
+from logproc.kibana.layers import ns
 from logproc.settings import Levels, Thresholds
 
 RULE_TYPE: Final = "observability.rules.custom_threshold"

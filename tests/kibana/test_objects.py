@@ -275,7 +275,7 @@ def test_a_large_number_changes_its_colour_at_the_thresholds() -> None:
 def test_a_field_that_is_not_there_or_of_the_wrong_type_stops_the_generator() -> None:
     from logproc.kibana.data_views import data_views
     from logproc.kibana.formula import Metric
-    from logproc.kibana.lens import Layer
+    from logproc.kibana.layers import Layer
 
     layer = Layer(data_views(INDEX).requests)
     with pytest.raises(ValueError, match="has no field"):
