@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -11,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 from logproc import __version__, cli_report, cli_setup, cli_silence
@@ -46,37 +44,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    _log_to_stderr()
+    if context.invoked_subcommand != "query":  # it has nothing to log, and is to begin at once
+        from logproc.messages import log_to_stderr
 
-
-def _log_to_stderr() -> None:
-    """One form for every message, whether it was told to structlog or to the standard library's logging."""
-    before: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=True)
-        if sys.stderr.isatty()
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    )
-    structlog.configure(
-        processors=[*before, renderer],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=before,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    logging.getLogger("logproc").addHandler(handler)
+        log_to_stderr()
 
 
 @app.command()
@@ -111,6 +85,8 @@ def run(
     except (StateBrokenError, StateLockedError, ListenError) as error:
         _fail(str(error), 1)
     sys.setswitchinterval(0.0005)  # a scrape of thousands of series must not keep the consumers waiting
+    import structlog
+
     log = structlog.get_logger("logproc")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: pipeline_app.ask_to_stop())
