@@ -184,7 +184,7 @@ def decoys(days: int, servers: Mapping[str, Hardware], rng: np.random.Generator)
                 (
                     Effect("rejected", start, start + 600, 0.5),  # a client with a wrong key
                     Effect("client_disconnect", start, start + 600, 0.2),  # a client that does not wait
-                    Effect("extra", start, start + 900, min(0.3 * hardware.most_per_s, 3 * hardware.usual_per_s)),  # a crowd that fits in
+                    Effect("extra", start, start + 900, hardware.usual_per_s),  # a crowd that fits in
                     Effect("giant", start, start + 1800, 1 / 600),  # three very long answers
                 )[half % 4]
             )

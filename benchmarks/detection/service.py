@@ -63,7 +63,7 @@ class Hardware:
         seconds = MEAN_COMPLETION * token_s * 1.1
         slots = max(16, round(4 * traffic.peak_per_s * seconds))
         prompt = MEAN_PROMPT * traffic.prompt_scale
-        per_s = max(4_000.0 if traffic.prompt_scale <= 1 else 7_000.0, 0.43 * traffic.peak_per_s * prompt)
+        per_s = max(5_000.0 if traffic.prompt_scale <= 1 else 9_000.0, 0.65 * traffic.peak_per_s * prompt)
         longest = LONGEST_PROMPT * min(2.0, traffic.prompt_scale)
         kv_tokens = max(400_000.0, 1.5 * slots * (prompt + MEAN_COMPLETION))
         return cls(slots, per_s, kv_tokens, 0.85, traffic.requests_per_s, token_s, longest)

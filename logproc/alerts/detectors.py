@@ -172,8 +172,8 @@ def _lasts(bad: Ints, seen: Ints, allowed: float, window_s: int, wanted: Mask) -
     pieces = np.zeros(len(at), np.int64)
     for back in range(0, window_s, PIECE_S):
         end = at + LONG_S + 1 - back
-        bad_here = of_bad[end] - of_bad[end - PIECE_S]
-        pieces += bad_here > allowed * (of_seen[end] - of_seen[end - PIECE_S])
+        expected = allowed * (of_seen[end] - of_seen[end - PIECE_S])
+        pieces += of_bad[end] - of_bad[end - PIECE_S] > expected + np.sqrt(expected)
     found[at] = pieces >= LEAST_PIECES
     return found
 

@@ -13,7 +13,7 @@ from logproc.alerts.guard import LEAST_BAD
 GREW: Final = 1.5
 """By so much something must have grown to be told as the cause."""
 LONGER: Final = 1.3
-"""By so much prompts must have grown."""
+"""By so much prompts or answers must have grown."""
 FULL: Final = 0.95
 """So much of the KV cache is full."""
 FEWER_CACHED: Final = 0.75
@@ -195,10 +195,10 @@ def _cause(shares: Mapping[str, float], changes: Mapping[str, Any]) -> Cause:
             return "prefill"
         if token_time >= GREW:
             return "decode"
-        if answers >= GREW and requests < GREW:
+        if answers >= LONGER and requests < GREW:
             return "long_answers"
         return "queue"
-    if largest == "decode" and answers >= GREW and token_time < GREW:
+    if largest == "decode" and answers >= LONGER and answers > token_time:
         return "long_answers"
     found: Cause = largest  # type: ignore[assignment]
     return found

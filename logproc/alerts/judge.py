@@ -344,15 +344,14 @@ class Judge:
         days = [self.hours.usual(model, second // HOUR) for model in models]
         known = [each for each in days if each is not None]
         if len(known) == len(models) and models:
-            before = np.sum(known, axis=0)
-            count = max(len(self.hours.same_hours(model, second // HOUR)) for model in models)
-            seconds = count * HOUR
+            before = np.sum([row for row, _ in known], axis=0)
+            rate: float | None = sum(int(row[0]) / (count * HOUR) for row, count in known)
         else:
             first = min((self.first.get(model, begin) for model in models), default=begin)
             first = max(first, begin - KEEP_S)
-            before, seconds = self._total(models, first, begin), begin - first
+            before = self._total(models, first, begin)
+            rate = int(before[0]) / (begin - first) if begin > first else None
         usual = Sums(self.columns, before)
-        rate = usual["requests"] / seconds if seconds else None
         return diagnose(kind, now, usual, self._surroundings(models, begin, second), second + 1 - begin, rate)
 
     def _surroundings(self, models: list[str], since: int, second: int) -> Surroundings:

@@ -64,8 +64,15 @@ class Hours:
         ]
         return float(np.median(found)) if len(found) >= LEAST_HOURS else None
 
-    def usual(self, model: str, hour: int) -> Ints | None:
-        """The sums of the same hour of the past days; None where too few are known."""
+    def usual(self, model: str, hour: int) -> tuple[Ints, int] | None:
+        """The sums of the same hour of past days, and of how many; None where too few are known.
+
+        Only the quicker half of the days is taken: on others there may have been trouble.
+        """
         days = self.same_hours(model, hour)
         used = days[days[:, self.columns.at["requests"]] > 0]
-        return used.sum(axis=0) if len(used) >= LEAST_DAYS else None
+        if len(used) < LEAST_DAYS:
+            return None
+        mean = used[:, self.columns.at["duration_us"]] / np.maximum(used[:, self.columns.at["timed"]], 1)
+        quick = np.argsort(mean, kind="stable")[: (len(used) + 1) // 2]
+        return used[quick].sum(axis=0), len(quick)
