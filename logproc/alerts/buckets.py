@@ -26,6 +26,18 @@ class Buckets:
         known = mine.get(second)
         mine[second] = row if known is None else known + row
 
+    def add_rows(self, model: str, seconds: list[int], rows: Ints) -> None:
+        """Merge what happened in several seconds, each given once; shape (seconds, columns)."""
+        mine = self.rows.setdefault(model, {})
+        known = mine.keys() & seconds
+        if known:
+            both = {second: mine[second] for second in known}
+            mine.update(zip(seconds, rows, strict=True))
+            for second, row in both.items():
+                mine[second] = mine[second] + row
+        else:
+            mine.update(zip(seconds, rows, strict=True))
+
     def add(self, other: Buckets) -> None:
         """Merge others of the same columns into these."""
         for model, rows in other.rows.items():

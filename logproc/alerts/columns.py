@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from logproc.alerts.alert import SEVERITIES, Severity
 from logproc.settings import Levels, Thresholds
-from logproc.sketch import BINS, bin_values, bins_at
 
 LATENCY: Final = ("duration_s", "duration_p95_s", "ttft_s", "tokens_per_second")
 """The thresholds by which single requests are judged: each has a column for every level."""
@@ -52,13 +51,8 @@ LOGS: Final = (
 
 HISTOGRAMS: Final = ("duration", "ttft")
 HISTOGRAM_BINS: Final = 26
-"""From 4 ms to 15 minutes, each bin reaching 1.6 times as far as the one before: for the percentile that is shown."""
-_MERGED: Final = 24
-_FIRST: Final = int(bins_at(np.array([4.0]))[0])
-COARSE: Final = np.clip((np.arange(BINS) - _FIRST) // _MERGED, 0, HISTOGRAM_BINS - 1)
-"""The bin here of each bin of a sketch."""
-EDGES_MS: Final = bin_values(_FIRST - 1 + _MERGED * np.arange(HISTOGRAM_BINS + 1))
-"""Between the bins, ms; shape (HISTOGRAM_BINS + 1,)."""
+EDGES_MS: Final = 4 * 1.6 ** np.arange(HISTOGRAM_BINS + 1)
+"""Between the bins, ms, from 4 ms to 13 minutes: for the percentile that is shown. Shape (HISTOGRAM_BINS + 1,)."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any, Final
@@ -10,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from logproc.alerts.buckets import Buckets
-from logproc.alerts.columns import COARSE, HISTOGRAM_BINS, LATENCY, SIZED, Columns, Ints, levels, severities
+from logproc.alerts.columns import EDGES_MS, HISTOGRAM_BINS, LATENCY, PARTS, SIZED, Columns, Ints, levels, severities
 from logproc.events import TOO_LATE, Events, Floats
 from logproc.flags import FLAGS
 from logproc.kinds import Kind, Kinds
 from logproc.record import GENERATION
 from logproc.settings import Thresholds
-from logproc.sketch import bins_at
 
 MOST_MODELS: Final = 32
 """Later ones are one model, OTHER."""
@@ -27,12 +27,22 @@ _BY_KIND: Final = (
     "rejected_200",
 )  # fmt: skip
 """What counts by the kind of a request alone."""
+_TIMED, _GENERATION = (_BY_KIND.index(name) for name in ("timed", "generations"))
+
+_BY_REQUEST: Final = (
+    "first_tokens", "speeds", "prompts", "completions", "engine", "empties", "stalled", "log_durations",
+    "log_completions",
+)  # fmt: skip
+"""What counts by what a single request tells: a bit each."""
+_CLASSES: Final = 64
+"""More classes of kinds than there can be."""
 
 _LONGEST_US: Final = float(1 << 41)
 """25 days; a longer time is counted as this, so that sums of a second stay exact."""
-_EMPTY: Final = 1
-"""The flag `empty_completion`."""
+_EMPTY: Final = 1 << FLAGS.index("empty_completion")
 _STALL: Final = 1 << FLAGS.index("stall")
+_BIN: Final = HISTOGRAM_BINS / math.log(EDGES_MS[-1] / EDGES_MS[0])
+_LEAST: Final = math.log(EDGES_MS[0])
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,6 +56,8 @@ class Gatherer:
         self._levels = [(name, severity) for name in LATENCY for severity in severities(thresholds, name)]
         self._models: dict[str, int] = {}
         self._classes: dict[tuple[bool, ...], int] = {}
+        self._counted = [self.columns.at[name] for name in (*_BY_KIND, *_BY_REQUEST)]
+        self._patterns: tuple[bytes, Floats] = b"", np.empty(0)
         self.forget()
 
     def know(self, models: Iterable[str]) -> None:
@@ -56,26 +68,25 @@ class Gatherer:
     def forget(self) -> None:
         """The kinds will be numbered anew."""
         self._known = 0
-        self._model: list[int] = []
-        self._class: list[int] = []
-        self._bounds: list[list[float]] = []
-        self._arrays: tuple[Ints, Ints, list[Floats]] = (np.empty(0, np.int64), np.empty(0, np.int64), [])
+        self._of_kind: list[tuple[int, int, list[float]]] = []
+        self._model: Ints = np.empty(0, np.int64)
+        self._class: npt.NDArray[np.uint16] = np.empty(0, np.uint16)
+        self._bounds: list[Floats] = []
+        self._lowest: list[float] = []
 
     def _learn(self, kinds: Kinds) -> None:
+        if self._known == len(kinds.list):
+            return
         for kind in kinds.list[self._known :]:
             model = kind.model if kind.model in self._models or len(self._models) < MOST_MODELS else OTHER
-            self._model.append(self._models.setdefault(model, len(self._models)))
-            counted = _counted(kind)
-            self._class.append(self._classes.setdefault(counted, len(self._classes)))
-            self._bounds.append(self._bounds_of(kind))
-        if self._known < len(kinds.list):
-            self._known = len(kinds.list)
-            bounds = np.array(self._bounds).T
-            self._arrays = (
-                np.array(self._model),
-                np.array(self._class),
-                [np.ascontiguousarray(each) for each in bounds],
-            )
+            number = self._models.setdefault(model, len(self._models))
+            counted = self._classes.setdefault(_counted(kind), len(self._classes))
+            self._of_kind.append((number, counted, self._bounds_of(kind)))
+        self._known = len(kinds.list)
+        models, classes, bounds = zip(*self._of_kind, strict=True)
+        self._model, self._class = np.array(models), np.array(classes, np.uint16)
+        self._bounds = [np.ascontiguousarray(each) for each in np.array(bounds).T]
+        self._lowest = [float(np.min(each, where=~np.isnan(each), initial=np.inf)) for each in self._bounds]
 
     def _bounds_of(self, kind: Kind) -> list[float]:
         """Of each level the bound in ms (a token, for speeds), then what a request of no size may take."""
@@ -103,130 +114,189 @@ class Gatherer:
             return
         base = int(events.second.min())
         span = int(events.second.max()) - base + 1
-        group = self._arrays[0][events.kind] * span + (events.second - base)
+        group = self._model.take(events.kind) * span + (events.second - base)
         count = span * len(self._models)
+        places = np.arange(count)
         if count > 2 * len(events) + 4096:
             places, group = np.unique(group, return_inverse=True)
             count = len(places)
-        else:
-            places = np.arange(count)
         cells = self._cells(events, flags, group, count)
-        used = np.flatnonzero(cells[0])
-        rows, names = np.ascontiguousarray(cells[:, used].T), list(self._models)
-        for place, row in zip(places[used].tolist(), rows, strict=True):
-            buckets.add_row(names[place // span], base + place % span, row)
+        used = np.flatnonzero(cells[:, 0])
+        models, seconds = np.divmod(places[used], span)
+        ends = np.searchsorted(models, np.arange(len(self._models)), side="right").tolist()
+        start = 0
+        for model, end in zip(self._models, ends, strict=True):
+            if end > start:
+                buckets.add_rows(model, (seconds[start:end] + base).tolist(), cells[used[start:end]])
+            start = end
 
     def _cells(self, events: Events, flags: npt.NDArray[np.uint8], group: Ints, count: int) -> Ints:
-        """The sums by group; shape (columns, groups)."""
-        at = self.columns.at
-        cells = np.zeros((len(self.columns), count), np.int64)
-        classes = self._arrays[1][events.kind]
-        by_class = np.bincount(group * len(self._classes) + classes, minlength=count * len(self._classes))
-        table = np.array(list(self._classes), np.int64)
-        for name, counts in zip(_BY_KIND, table.T @ by_class.reshape(count, -1).T, strict=True):
-            cells[at[name]] = counts
-        empty = np.flatnonzero(flags & _EMPTY)
-        if len(empty):
-            empty = empty[table[:, _BY_KIND.index("generations")][classes[empty]] > 0]
-            cells[at["empties"]] = np.bincount(group[empty], minlength=count)
-        stalled = np.flatnonzero(flags & _STALL)
-        if len(stalled):
-            cells[at["stalled"]] = np.bincount(group[stalled], minlength=count)
-        timed = None
-        is_timed = table[:, _BY_KIND.index("timed")] > 0
-        if not is_timed.all():
-            timed = is_timed[classes]
-        slow = self._judge(events, group, cells)
+        """The sums by group; shape (groups, columns)."""
+        cells = np.zeros((count, len(self.columns)), np.int64)
+        classes = self._class.take(events.kind)
+        of_class = np.array(list(self._classes), np.bool_)
+        timed = None if of_class[:, _TIMED].all() else of_class[:, _TIMED].take(classes)
+        is_empty = (flags & _EMPTY) != 0
         self._sum_up("", events, timed, group, cells)
+        logs = self._distribute(events, timed, is_empty, group, cells)
+        is_stalled = (flags & _STALL) != 0
+        told = (events.ttft_ms, events.tpot_ms, events.prompt_tokens, events.completion_tokens, _engine(events))
+        self._count(
+            classes,
+            [*(None if each is None else ~np.isnan(each) for each in told), is_empty, is_stalled, *logs],
+            group,
+            cells,
+        )
+        slow = self._judge(events, group, cells)
         if len(slow):
-            cells[at["slow_requests"]] = np.bincount(group[slow], minlength=count)
-            self._sum_up("slow_", _only(events, slow), None, group[slow], cells)
-        self._distribute(events, timed, flags & _EMPTY > 0, group, cells)
+            at, which = self.columns.at, group[slow]
+            events = _only(events, slow)
+            cells[:, at["slow_requests"]] = np.bincount(which, minlength=count)
+            for name, values in (
+                ("prompts", events.prompt_tokens),
+                ("completions", events.completion_tokens),
+                ("engine", _engine(events)),
+            ):
+                if values is not None:
+                    cells[:, at[f"slow_{name}"]] = np.bincount(which[~np.isnan(values)], minlength=count)
+            self._sum_up("slow_", events, None, which, cells)
         return cells
+
+    def _count(self, classes: npt.NDArray[np.uint16], bits: list[Mask | None], group: Ints, cells: Ints) -> None:
+        """Count what is only to be counted, all of it at once: requests that are alike in all of it are one pattern."""
+        code = classes.copy()
+        for place, bit in enumerate(bits):
+            if bit is not None:
+                code |= bit.astype(np.uint16) << np.uint16(place + 6)
+        found = np.flatnonzero(np.bincount(code))
+        number = np.zeros(found[-1] + 1, np.int64)
+        number[found] = np.arange(len(found))
+        counts = np.bincount(group * len(found) + number.take(code), minlength=len(cells) * len(found))
+        patterns = self._patterns_of(found.tobytes(), found)
+        # Whole numbers as floats: exact, and multiplied many times as fast.
+        summed = counts.reshape(len(cells), len(found)).astype(np.float64) @ patterns
+        cells[:, self._counted] = summed.astype(np.int64)
+
+    def _patterns_of(self, key: bytes, codes: Ints) -> Floats:
+        """What a request of each pattern counts for, of _BY_KIND and _BY_REQUEST; `key` are the codes as bytes."""
+        if self._patterns[0] != key:
+            classes, found = list(self._classes), []
+            for code in codes.tolist():
+                of_class = classes[code % _CLASSES]
+                bits = [bool(code >> (place + 6) & 1) for place in range(len(_BY_REQUEST))]
+                bits[_BY_REQUEST.index("empties")] &= of_class[_GENERATION]
+                found.append([*of_class, *bits])
+            self._patterns = key, np.array(found, np.float64)
+        return self._patterns[1]
 
     def _judge(self, events: Events, group: Ints, cells: Ints) -> Ints:
         """Count what is over each level; which requests are over any."""
-        at, count, bounds = self.columns.at, cells.shape[1], self._arrays[2]
+        at, count, bounds = self.columns.at, len(cells), self._bounds
         base, per_prompt, per_token = bounds[-3:]
-        ttft, speed = events.ttft_ms, events.tpot_ms
-        cells[at["first_tokens"]] = 0 if ttft is None else np.bincount(group[~np.isnan(ttft)], minlength=count)
-        cells[at["speeds"]] = 0 if speed is None else np.bincount(group[~np.isnan(speed)], minlength=count)
         found = []
-        for (name, severity), bound in zip(self._levels, bounds, strict=False):
-            values = ttft if name == "ttft_s" else speed if name == "tokens_per_second" else events.duration_ms
+        for (name, severity), bound, lowest in zip(self._levels, bounds, self._lowest, strict=False):
+            values = {"ttft_s": events.ttft_ms, "tokens_per_second": events.tpot_ms}.get(name, events.duration_ms)
             if values is None:
                 continue
-            over = np.flatnonzero(values > bound[events.kind])
+            over = np.flatnonzero(values > lowest)
+            over = over[values[over] > bound.take(events.kind[over])]
             if len(over) and name in SIZED:
-                cells[at[f"{name}:{severity}:any_size"]] = np.bincount(group[over], minlength=count)
+                cells[:, at[f"{name}:{severity}:any_size"]] = np.bincount(group[over], minlength=count)
                 over = over[~np.isnan(events.completion_tokens[over])]  # unknown is not zero
                 kind = events.kind[over]
-                prompt = np.nan_to_num(events.prompt_tokens[over])
-                if events.cached_tokens is not None:
-                    prompt = np.maximum(prompt - np.nan_to_num(events.cached_tokens[over]), 0)
-                usual = base[kind] + per_prompt[kind] * prompt
+                usual = base.take(kind) + per_prompt.take(kind) * _or_0(_uncached(events, over))
                 if name != "ttft_s":
-                    usual += per_token[kind] * np.nan_to_num(events.completion_tokens[over])
+                    usual += per_token.take(kind) * events.completion_tokens[over]
                 over = over[values[over] > usual]
             if len(over):
-                cells[at[f"{name}:{severity}"]] = np.bincount(group[over], minlength=count)
+                cells[:, at[f"{name}:{severity}"]] = np.bincount(group[over], minlength=count)
                 found.append(over)
-        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+        if not found:
+            return np.empty(0, np.int64)
+        if len(found) == 1:
+            return found[0]
+        is_slow = np.zeros(len(events), np.bool_)
+        for over in found:
+            is_slow[over] = True
+        return np.flatnonzero(is_slow)
 
     def _sum_up(self, prefix: str, events: Events, timed: Mask | None, group: Ints, cells: Ints) -> None:
-        """The columns SIZES, of all or of the slow ones."""
-        at, count = self.columns.at, cells.shape[1]
+        """The sums of SIZES, of all or of the slow ones."""
+        at, count = self.columns.at, len(cells)
 
-        def add(name: str, values: Floats, counted: str | None = None) -> None:
-            known = ~np.isnan(values)
-            if counted is not None:
-                cells[at[prefix + counted]] = np.bincount(group[known], minlength=count)
+        def add(name: str, values: Floats | None, known: Mask | None = None) -> None:
+            if values is None:
+                return
+            if known is None:
+                known = ~np.isnan(values)
             weights = values if known.all() else np.where(known, values, 0.0)
-            cells[at[prefix + name]] = np.bincount(group, weights=weights, minlength=count)
+            cells[:, at[prefix + name]] = np.bincount(group, weights=weights, minlength=count)
 
         duration = _microseconds(events.duration_ms)
-        add("duration_us", duration if timed is None else np.where(timed, duration, 0.0))
-        add("prompt_tokens", events.prompt_tokens, "prompts")
-        add("completion_tokens", events.completion_tokens, "completions")
+        add("duration_us", duration, timed)
+        add("prompt_tokens", events.prompt_tokens)
+        add("completion_tokens", events.completion_tokens)
         if events.cached_tokens is not None:
             add("cached_tokens", events.cached_tokens)
-            add("cacheable_tokens", np.where(np.isnan(events.cached_tokens), 0.0, events.prompt_tokens))
+            add("cacheable_tokens", events.prompt_tokens, ~np.isnan(events.cached_tokens + events.prompt_tokens))
         if events.ttft_ms is not None:
             add("ttft_us", _microseconds(events.ttft_ms))
         if events.stall_max_ms is not None:
             add("stall_us", _microseconds(events.stall_max_ms))
-        queue, prefill, decode = events.queue_ms, events.prefill_ms, events.decode_ms
-        if queue is not None and prefill is not None and decode is not None:
-            known = ~np.isnan(queue + prefill + decode)
-            if not known.all():
-                group, duration = group[known], duration[known]
-                queue, prefill, decode = queue[known], prefill[known], decode[known]
-            cells[at[prefix + "engine"]] = np.bincount(group, minlength=count)
-            add("engine_duration_us", duration)
-            add("queue_us", _microseconds(queue))
-            add("prefill_us", _microseconds(prefill))
-            add("decode_us", _microseconds(decode))
+        engine = _engine(events)
+        if engine is not None:
+            known = ~np.isnan(engine)
+            add("engine_duration_us", duration, known)
+            for part in PARTS:
+                add(f"{part}_us", _microseconds(getattr(events, f"{part}_ms")), known)
 
-    def _distribute(self, events: Events, timed: Mask | None, is_empty: Mask, group: Ints, cells: Ints) -> None:
-        """Histograms of duration and TTFT, and logarithms of duration and completion."""
-        at, count = self.columns.at, cells.shape[1]
-        for name, values, mask in (("duration", events.duration_ms, timed), ("ttft", events.ttft_ms, None)):
-            if values is None:
-                continue
-            known = ~np.isnan(values) if mask is None else mask
-            which, seen = (group, values) if known.all() else (group[known], values[known])
-            places = which * HISTOGRAM_BINS + COARSE[bins_at(seen)]
-            counts = np.bincount(places, minlength=count * HISTOGRAM_BINS).reshape(count, HISTOGRAM_BINS)
-            cells[self.columns.histogram(name)] = counts.T
-        for name, values in (("duration", events.duration_ms), ("completion", events.completion_tokens)):
-            known = (values > 0) & ~is_empty
-            if timed is not None:
-                known &= timed
-            which, seen = (group, values) if known.all() else (group[known], values[known])
-            logarithm = np.rint(np.log(seen) * 1000)
-            cells[at[f"log_{name}s"]] = np.bincount(which, minlength=count)
-            cells[at[f"log_{name}"]] = np.bincount(which, weights=logarithm, minlength=count)
-            cells[at[f"log_{name}_2"]] = np.bincount(which, weights=logarithm * logarithm, minlength=count)
+    def _distribute(
+        self, events: Events, timed: Mask | None, is_empty: Mask, group: Ints, cells: Ints
+    ) -> tuple[Mask, Mask]:
+        """Histograms of duration and TTFT, and logarithms of duration and completion; whose logarithms were taken."""
+        at, count = self.columns.at, len(cells)
+        duration, completion = events.duration_ms, events.completion_tokens
+        usable = ~is_empty if timed is None else timed & ~is_empty
+        logs = []
+        for name, values in (("duration", duration), ("completion", completion)):
+            known = (values > 0) & usable
+            logarithm = np.log(np.where(known, values, 1.0))
+            whole = np.rint(logarithm * 1000)
+            cells[:, at[f"log_{name}"]] = np.bincount(group, weights=whole, minlength=count)
+            cells[:, at[f"log_{name}_2"]] = np.bincount(group, weights=whole * whole, minlength=count)
+            logs.append(known)
+        self._histogram("duration", duration, timed, group, cells)
+        if events.ttft_ms is not None:
+            self._histogram("ttft", events.ttft_ms, ~np.isnan(events.ttft_ms), group, cells)
+        return logs[0], logs[1]
+
+    def _histogram(self, name: str, values: Floats, known: Mask | None, group: Ints, cells: Ints) -> None:
+        if known is not None and not known.all():
+            which = np.flatnonzero(known)
+            group, values = group.take(which), values.take(which)
+        places = ((np.log(np.maximum(values, 1.0)) - _LEAST) * _BIN).astype(np.int64)
+        places = np.clip(places, 0, HISTOGRAM_BINS - 1) + group * HISTOGRAM_BINS
+        counts = np.bincount(places, minlength=len(cells) * HISTOGRAM_BINS)
+        cells[:, self.columns.histogram(name)] = counts.reshape(len(cells), HISTOGRAM_BINS)
+
+
+def _uncached(events: Events, which: Ints) -> Floats:
+    """The prompt tokens of some of the events that were not in the prefix cache."""
+    prompt = events.prompt_tokens.take(which)
+    if events.cached_tokens is None:
+        return prompt
+    return np.maximum(prompt - _or_0(events.cached_tokens.take(which)), 0)
+
+
+def _or_0(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)
+
+
+def _engine(events: Events) -> Floats | None:
+    """The engine's time of each request; NaN where not all of its parts are known, None where none is."""
+    if events.queue_ms is None or events.prefill_ms is None or events.decode_ms is None:
+        return None
+    return events.queue_ms + events.prefill_ms + events.decode_ms
 
 
 def _counted(kind: Kind) -> tuple[bool, ...]:
