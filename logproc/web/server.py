@@ -1,9 +1,8 @@
-"""The HTTP server: `/metrics`, `/healthz`, `/readyz`, in a thread of its own."""
+"""The HTTP server, in a thread of its own: `/metrics`, `/healthz`, `/readyz`, and the routes of other modules."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import socket
 import threading
 import time
@@ -16,17 +15,16 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from logproc import __version__
 from logproc.consumer import Standing
 from logproc.measure.exposition import OPENMETRICS, TEXT
 from logproc.settings import Http
+from logproc.web.door import Door, door_routes
 from logproc.web.metrics_page import MetricsPage
-
-_OPEN_TO_ALL = frozenset({"/healthz", "/readyz"})
+from logproc.web.page import Assets, page_routes
+from logproc.web.session import Sessions
 
 
 class ListenError(Exception):
@@ -34,19 +32,19 @@ class ListenError(Exception):
 
 
 def application(
-    page: MetricsPage,
+    metrics_page: MetricsPage,
     progress: Callable[[], Mapping[str, Standing]],
     token: str | None,
     more: Sequence[Route] = (),
 ) -> Starlette:
     """The ASGI application; `more` are the routes of other modules.
 
-    With a token every page but health needs `Authorization: Bearer TOKEN`.
+    With a token everything but health and the empty page needs it, see `Door`.
     """
 
     def metrics(request: Request) -> Response:
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        return Response(page.render(openmetrics=openmetrics), media_type=OPENMETRICS if openmetrics else TEXT)
+        return Response(metrics_page.render(openmetrics=openmetrics), media_type=OPENMETRICS if openmetrics else TEXT)
 
     def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -64,52 +62,21 @@ def application(
             status, code = ("degraded" if any(each.problem for each in standing.values()) else "ready"), 200
         return JSONResponse({"status": status, "consumers": consumers}, status_code=code)
 
-    def index(_: Request) -> Response:
-        return HTMLResponse(_INDEX)
-
+    sessions = None if token is None else Sessions(token)
     return Starlette(
         routes=[
-            Route("/", index),
+            *page_routes(Assets()),
+            *door_routes(sessions),
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *more,
         ],
         middleware=[
-            Middleware(BearerToken, token=token),
+            Middleware(Door, sessions=sessions),
             Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3),
         ],
     )
-
-
-class BearerToken:
-    """Lets nobody in without the token, whatever the page; health is open to all. No token: everything is open."""
-
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self._app = app
-        self._wanted = None if token is None else f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or hand on."""
-        if scope["type"] == "http" and self._wanted is not None and scope["path"] not in _OPEN_TO_ALL:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._wanted):
-                await _REFUSED(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-_REFUSED = PlainTextResponse(
-    "a bearer token is needed (http.token_file)\n", status_code=401, headers={"WWW-Authenticate": "Bearer"}
-)
-
-
-_INDEX = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>logproc</title>
-<h1>logproc {__version__}</h1>
-<ul><li><a href="/metrics">/metrics</a> for Prometheus</li>
-<li><a href="/readyz">/readyz</a>: is it ready, how far is each consumer</li>
-<li><a href="/healthz">/healthz</a>: is it alive</li></ul>
-<p>To find requests: <code>logproc query --last 1h</code></p></html>"""
 
 
 class WebServer:

@@ -28,7 +28,8 @@ from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.store import StoreUnavailableError
 from logproc.tailing.once import blocks
 from logproc.web.api import AT_ONCE, api_routes
-from logproc.web.server import BearerToken
+from logproc.web.door import Door
+from logproc.web.session import Sessions
 from tests.lines import NOW_MS, raw
 from tests.stores.documents_of import MIDNIGHT_MS, at, documents, read, store_in
 from tests.stores.test_rollups import kept
@@ -380,7 +381,7 @@ def test_slow_questions_keep_no_other_page_waiting() -> None:
 def test_without_the_token_nothing_is_answered_but_health(api: Api) -> None:
     routes = [*api_routes(SqliteArchive(api.shelf.folder), None, lambda: NOW_MS)]
     routes += [Route(path, lambda _: PlainTextResponse("up")) for path in ("/healthz", "/readyz", "/metrics")]
-    client = Client(routes, middleware=[Middleware(BearerToken, token="s3cret")])
+    client = Client(routes, middleware=[Middleware(Door, sessions=Sessions("s3cret"))])
     for path in ("/metrics", "/api/v1/requests", "/api/v1/summary", "/api/v1/series", "/api/v1/requests/x", "/none"):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
