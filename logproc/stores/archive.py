@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from logproc.record import EngineLoad, GpuLoad
+
 By = Literal["model", "client", "user_id", "api_key_id", "outcome"]
 
 Percentiles = tuple[float, float, float] | None
@@ -116,6 +118,37 @@ class Series:
     coverage: Coverage
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What one server process, known by host and process id, said of itself in a range of time.
+
+    The fields from `in_flight` to `gpus` are those of its newest heartbeat; what is unknown is None.
+    """
+
+    host: str | None
+    pid: int | None
+    seen_ms: int
+    """Its newest line, ms since 1970."""
+    service: str | None = None
+    version: str | None = None
+    """This, the model and the start are those of its newest start, which may lie before the range."""
+    model: str | None = None
+    started_ms: int | None = None
+    startup_ns: int | None = None
+    stopped_ms: int | None = None
+    """When it stopped; None for a server that has started, or sent a heartbeat, since."""
+    heartbeat_ms: int | None = None
+    in_flight: int | None = None
+    oldest_in_flight_ns: int | None = None
+    lines_lost: int | None = None
+    engines: tuple[EngineLoad, ...] | None = None
+    gpus: tuple[GpuLoad, ...] | None = None
+    gpu_memory_peak_bytes: int | None = None
+    """The most memory that one GPU had in use, over all its heartbeats of the range."""
+    gpu_memory_peak_ratio: float | None = None
+    """The same as a share of what that GPU has, 0 to 1."""
+
+
 class Archive(Protocol):
     """Where documents are found again. Any number of processes read, while one writes."""
 
@@ -150,3 +183,11 @@ class Archive(Protocol):
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""
+
+    def servers(self, since_ms: int | None = None, until_ms: int | None = None) -> list[Server]:
+        """The servers that wrote a line of their own from `since_ms` until before `until_ms` (ms since 1970; None: no
+        bound), the one that was heard of last first.
+
+        Raises:
+            StoreUnavailableError: the store, or a part of it, cannot be read.
+        """

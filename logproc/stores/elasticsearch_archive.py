@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
@@ -16,18 +16,15 @@ from logproc.stores.archive import (
     Position,
     Question,
     Series,
+    Server,
     Step,
     Summary,
 )
+from logproc.stores.elasticsearch_asking import PAGE, Aggregated, Asking
 from logproc.stores.elasticsearch_client import Connection
 from logproc.stores.elasticsearch_names import Names
+from logproc.stores.elasticsearch_servers import read_servers
 from logproc.stores.fields import REQUEST_FIELDS
-from logproc.stores.store import StoreUnavailableError
-
-_T = TypeVar("_T")
-
-PAGE: Final = 1000
-"""Documents, or groups, in one answer."""
 
 _FIELD_OF: Final = {field.column: field.name for field in REQUEST_FIELDS}
 _ID_FIELDS: Final = [_FIELD_OF[column] for column in ("id", "request_id", "response_id", "trace_id")]
@@ -54,20 +51,14 @@ class _Documents(msgspec.Struct):
     hits: _Hits
 
 
-class _Aggregated(msgspec.Struct):
-    aggregations: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
 class ElasticsearchArchive:
     """Reads what the store of `kind: elasticsearch` writes; `index` is its alias."""
 
     missing: str | None = None
 
     def __init__(self, connection: Connection, index: str) -> None:
-        self._connection = connection
-        self._path = (
-            f"/{Names(index).alias('requests')}/_search"
-            "?ignore_unavailable=true&allow_no_indices=true&allow_partial_search_results=false"
+        self._requests, self._servers = (
+            Asking(connection, Names(index).alias(family)) for family in ("requests", "servers")
         )
 
     def find(
@@ -90,7 +81,7 @@ class ElasticsearchArchive:
             }
             if after is not None:
                 body["search_after"] = [after.time_ms, after.id.decode("utf-8")]
-            hits = self._search(body, _Documents).hits.hits
+            hits = self._requests.search(body, _Documents).hits.hits
             for hit in hits:
                 after = Position(hit.sort[0], hit.sort[1].encode("utf-8"))
                 yield Found(after, _document(hit.source))
@@ -104,13 +95,18 @@ class ElasticsearchArchive:
         Raises:
             StoreUnavailableError: Elasticsearch cannot be asked.
         """
-        found = self._search({"size": 0, "query": _query(question), "aggs": {"all": _everything()}}, _Aggregated)
+        found = self._requests.search(
+            {"size": 0, "query": _query(question), "aggs": {"all": _everything()}}, Aggregated
+        )
         all_of_it = found.aggregations.get("all", {})
         total = _group(None, all_of_it) if all_of_it.get("doc_count") else None
         groups = [] if total is None else [total]
         if by is not None:
             sources = [{"key": {"terms": {"field": _FIELD_OF[by], "missing_bucket": True}}}]
-            groups = [_group(bucket["key"]["key"], bucket) for bucket in self._grouped(question, sources, _sums())]
+            groups = [
+                _group(bucket["key"]["key"], bucket)
+                for bucket in self._requests.grouped(_query(question), sources, _sums())
+            ]
             groups.sort(key=lambda group: (-group.requests, group.key is None, group.key or ""))
         return Summary(groups, total, Coverage(is_exact=False))
 
@@ -127,7 +123,7 @@ class ElasticsearchArchive:
             sources.append({"model": {"terms": {"field": _FIELD_OF["model"], "missing_bucket": True}}})
         wanted = _sums() | {"ttft": _percentiles("ttft_ns")}
         wanted |= {name: {"sum": {"field": _FIELD_OF[f"{name}_ns"]}} for name in _TIMES}
-        steps = [_step(bucket) for bucket in self._grouped(question, sources, wanted)]
+        steps = [_step(bucket) for bucket in self._requests.grouped(_query(question), sources, wanted)]
         steps.sort(key=lambda step: (step.time_ms, step.model is None, step.model or ""))
         return Series(steps, Coverage(is_exact=False))
 
@@ -135,46 +131,17 @@ class ElasticsearchArchive:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""
         time = {"field": _FIELD_OF["time_ms"]}
         body = {"size": 0, "aggs": {"oldest": {"min": time}, "newest": {"max": time}}}
-        found = self._search(body, _Aggregated).aggregations
+        found = self._requests.search(body, Aggregated).aggregations
         oldest, newest = (found.get(name, {}).get("value") for name in ("oldest", "newest"))
         return None if oldest is None or newest is None else (int(oldest), int(newest))
 
-    def _grouped(
-        self, question: Question, sources: Sequence[dict[str, Any]], wanted: dict[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        """Every group, page by page: none is left out, however many there are."""
-        after: dict[str, Any] | None = None
-        while True:
-            composite: dict[str, Any] = {"size": PAGE, "sources": list(sources)}
-            if after is not None:
-                composite["after"] = after
-            aggregation = {"composite": composite, "aggs": wanted}
-            body = {"size": 0, "query": _query(question), "aggs": {"groups": aggregation}}
-            found = self._search(body, _Aggregated).aggregations.get("groups", {})
-            yield from found.get("buckets", ())
-            after = found.get("after_key")
-            if after is None:
-                return
+    def servers(self, since_ms: int | None = None, until_ms: int | None = None) -> list[Server]:
+        """The servers that wrote a line of their own from `since_ms` until before `until_ms`, the last heard of first.
 
-    def _search(self, body: dict[str, Any], form: type[_T]) -> _T:
-        answer = self._connection.request("POST", self._path, msgspec.json.encode(body))
-        if answer.status != 200:
-            raise StoreUnavailableError(f"{self._connection.where} answered {answer.status}: {_reason(answer.json())}.")
-        try:
-            return msgspec.json.decode(answer.body, type=form)
-        except msgspec.MsgspecError as error:
-            raise StoreUnavailableError(
-                f"{self._connection.where} gave an answer that cannot be read: {error}."
-            ) from error
-
-
-def _reason(answer: Any) -> str:
-    """Why a question was refused, in the server's words."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if isinstance(error, dict):
-        causes = error.get("root_cause") or [error]
-        return str(causes[0].get("reason") or error.get("reason") or error.get("type"))[:300]
-    return str(error or "no reason")[:300]
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        return read_servers(self._servers, since_ms, until_ms)
 
 
 def _query(question: Question) -> dict[str, Any]:

@@ -14,14 +14,15 @@ from typing import Any, Final, TypeVar
 from logproc.ids import id_bytes
 from logproc.record import DAY_MS
 from logproc.stores import rollups
-from logproc.stores.archive import By, Coverage, Found, Position, Question, Series, Span, Summary
+from logproc.stores.archive import By, Coverage, Found, Position, Question, Series, Server, Span, Summary
 from logproc.stores.documents import flat_document
 from logproc.stores.recent_rollups import RecentRollups
 from logproc.stores.rollup import Rollup, joined
-from logproc.stores.sqlite import day_files
+from logproc.stores.sqlite import SERVERS_FILE, day_files
 from logproc.stores.sqlite_condition import condition, skew_ms
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
 from logproc.stores.sqlite_schema import REQUESTS, text_of
+from logproc.stores.sqlite_servers import read_servers
 from logproc.stores.sqlite_tally import Tally, add_up
 from logproc.stores.store import StoreUnavailableError
 from logproc.stores.summing import steps, summary
@@ -125,6 +126,15 @@ class SqliteArchive:
         if oldest is None or newest is None:
             return None
         return oldest.position.time_ms, newest.position.time_ms
+
+    def servers(self, since_ms: int | None = None, until_ms: int | None = None) -> list[Server]:
+        """The servers that wrote a line of their own from `since_ms` until before `until_ms`, the last heard of first.
+
+        Raises:
+            StoreUnavailableError: their file cannot be read.
+        """
+        with self._reading(self.folder / SERVERS_FILE) as connection:
+            return [] if connection is None else read_servers(connection, since_ms, until_ms)
 
     def days(self, question: Question) -> list[tuple[int, Path]]:
         """The files in which documents of the question's range of time may be, oldest first."""

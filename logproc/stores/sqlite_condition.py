@@ -35,9 +35,9 @@ def condition(connection: sqlite3.Connection, question: Question) -> tuple[str, 
         add("duration_ns > ?", question.slower_than_ns)
     for column, texts in (("outcome", question.outcomes), ("model", question.models), ("client", question.clients)):
         if texts:
-            add(*_is_any(connection, column, texts))
+            add(*is_any(connection, column, texts))
     if question.users:
-        users, keys = (_is_any(connection, column, question.users) for column in ("user_id", "api_key_id"))
+        users, keys = (is_any(connection, column, question.users) for column in ("user_id", "api_key_id"))
         add(f"({users[0]} OR {keys[0]})", *users[1:], *keys[1:])
     if question.flags:
         add(*_has_any(connection, question.flags))
@@ -49,7 +49,7 @@ def condition(connection: sqlite3.Connection, question: Question) -> tuple[str, 
     return " AND ".join(parts), parameters
 
 
-def _is_any(connection: sqlite3.Connection, column: str, texts: Sequence[str]) -> tuple[Any, ...]:
+def is_any(connection: sqlite3.Connection, column: str, texts: Sequence[str]) -> tuple[Any, ...]:
     """The condition that a column of repeated texts holds one of these, and its parameters."""
     marks = ", ".join("?" * len(texts))
     rows = connection.execute(f"SELECT number FROM texts WHERE text IN ({marks})", texts)  # noqa: S608

@@ -9,7 +9,7 @@ from typing import Final
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
 
 APPLICATION_ID: Final = 0x6C6F6764  # "logd"
-VERSION: Final = 3
+VERSION: Final = 4
 
 SPAN_MS: Final = 300_000
 """Time is cut into spans of this length, to know where documents were added since somebody counted them."""
@@ -21,6 +21,8 @@ class Table:
 
     name: str
     fields: tuple[Field, ...]
+    index: str = ""
+    """The statement that makes an index, if there is one."""
 
     @property
     def stored(self) -> str:
@@ -39,6 +41,7 @@ class Table:
             ) STRICT;
             CREATE TABLE IF NOT EXISTS changes (span INTEGER PRIMARY KEY, version INTEGER NOT NULL) STRICT;
             CREATE TABLE IF NOT EXISTS {self.stored} ({columns}) WITHOUT ROWID;
+            {self.index}
             CREATE VIEW IF NOT EXISTS {self.name} AS SELECT {shown} FROM {self.stored};
         """  # noqa: S608 - names of our own
 
@@ -75,4 +78,9 @@ def text_of(field: Field) -> str:
 
 
 REQUESTS: Final = Table("requests", REQUEST_FIELDS)
-SERVERS: Final = Table("servers", SERVER_FIELDS)
+SERVERS: Final = Table(
+    "servers",
+    SERVER_FIELDS,
+    # Starts and stops, which are few among the heartbeats.
+    "CREATE INDEX IF NOT EXISTS starts_and_stops ON stored_servers (id) WHERE in_flight IS NULL;",
+)

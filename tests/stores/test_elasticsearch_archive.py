@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 
 from logproc.record import DAY_MS
 from logproc.settings import Settings
-from logproc.stores import elasticsearch_archive
+from logproc.stores import elasticsearch_archive, elasticsearch_servers
 from logproc.stores.archive import Position, Question
 from logproc.stores.archives import open_archive
 from logproc.stores.elasticsearch_archive import ElasticsearchArchive
 from logproc.stores.elasticsearch_names import mapping
-from logproc.stores.fields import REQUEST_FIELDS
+from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS
 from logproc.stores.rollup import MINUTE_MS
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.store import StoreUnavailableError
-from tests.lines import NOW_MS
+from tests.lines import NOW_MS, raw
 from tests.services.elasticsearch import call
-from tests.stores.documents_of import at, documents, store_in
+from tests.stores.documents_of import at, read, store_in
+from tests.stores.test_servers import SERVER_LINES, SERVER_TIMES, beat, gpu
 from tests.test_query import LINES, NAMES, ask, several
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
@@ -56,31 +57,35 @@ class Both:
         self.elasticsearch = archive_at(url, self._index)
 
     def add(self, *lines: dict[str, Any]) -> None:
+        found = read(raw(*lines))
         store = store_in(self._folder, keep_days=100)
-        found = documents(*lines)
-        store.write(found, [])
+        store.write(found.requests, found.servers)
         store.close()
         actions = b""
-        for part in found:
-            for document in part.flat(REQUEST_FIELDS):
+        for alias, fields, parts in (
+            (self._index, REQUEST_FIELDS, found.requests),
+            (f"{self._index}-servers", SERVER_FIELDS, found.servers),
+        ):
+            for document in itertools.chain.from_iterable(part.flat(fields) for part in parts):
                 day = document["@timestamp"][:10].replace("-", ".")
-                action = {"create": {"_index": f"{self._index}-{day}", "_id": document["event.id"]}}
+                action = {"create": {"_index": f"{alias}-{day}", "_id": document["event.id"]}}
                 actions += msgspec.json.encode(action) + b"\n" + msgspec.json.encode(document) + b"\n"
-        template = {
-            "index_patterns": [f"{self._index}-2*"],
-            "template": {
-                "aliases": {self._index: {}},
-                "mappings": mapping(REQUEST_FIELDS),
-                "settings": {"index": {"number_of_replicas": 0}},
-            },
-        }
-        assert call(self._url, "PUT", f"/_index_template/{self._index}", template)["acknowledged"]
+            template = {
+                "index_patterns": [f"{alias}-2*"],
+                "template": {
+                    "aliases": {alias: {}},
+                    "mappings": mapping(fields),
+                    "settings": {"index": {"number_of_replicas": 0}},
+                },
+            }
+            assert call(self._url, "PUT", f"/_index_template/{alias}", template)["acknowledged"]
         if actions:
             call(self._url, "POST", "/_bulk?refresh=true", actions)
 
     def gone(self) -> None:
-        call(self._url, "DELETE", f"/{self._index}-2*")
-        call(self._url, "DELETE", f"/_index_template/{self._index}")
+        for alias in (self._index, f"{self._index}-servers"):
+            call(self._url, "DELETE", f"/{alias}-2*")
+            call(self._url, "DELETE", f"/_index_template/{alias}")
 
 
 @pytest.fixture
@@ -200,6 +205,37 @@ def test_the_command_prints_the_same_for_both_stores(both: Both) -> None:
     code, out, err = ask(both.elasticsearch, by="client", form="json")
     assert [json.loads(line)["client"] for line in out.splitlines()] == [f"{i}" for i in range(9)]
     assert (code, err) == (0, "Percentiles are within 1 %.\n")
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lines=st.lists(SERVER_LINES, max_size=40, unique_by=lambda line: line["time"]),
+    spans=st.lists(st.tuples(SERVER_TIMES, SERVER_TIMES), max_size=5),
+)
+def test_both_stores_tell_the_same_of_servers(
+    elasticsearch: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[dict[str, Any]],
+    spans: list[tuple[int, int]],
+) -> None:
+    both = Both(elasticsearch, tmp_path_factory.mktemp("both"))
+    both.add(*lines)
+    try:
+        for since, until in [(None, None), *spans]:
+            ours, theirs = (archive.servers(since, until) for archive in (both.sqlite, both.elasticsearch))
+            assert theirs == ours
+    finally:
+        both.gone()
+
+
+def test_the_peak_of_unlike_gpus_is_found_in_every_page_of_heartbeats(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elasticsearch_servers, "PAGE", 2)
+    both.add(*(beat(NOW_MS - 1000 * i, gpus=[gpu("0", 7 + i, 10), gpu("1", 8, 90)]) for i in (5, 0, 1, 2, 3, 4)))
+    (server,) = both.elasticsearch.servers()
+    assert (server.gpu_memory_peak_bytes, server.gpu_memory_peak_ratio) == (12, 1.2)
+    assert both.sqlite.servers() == [server]
 
 
 def test_follow_shows_what_comes(both: Both) -> None:
