@@ -196,11 +196,6 @@ class App:
             self.notify.stop()
             self.notify = None
 
-    @property
-    def lags(self) -> Mapping[str, int]:
-        """Bytes not yet committed, by consumer."""
-        return {fed.consumer.name: fed.feeder.progress.lag_bytes for fed in self._fed}
-
 
 class _Telling(Measure):
     """`measure`, which calls somebody after each commit."""

@@ -150,9 +150,11 @@ class Feeder:
         try:
             self._look()
             self._commit()  # on the very first start: where each file begins, before a byte is read
+            has_looked = True
             while not self._stop.is_set():
                 block = self._follower.read()
                 if block is not None:
+                    has_looked = False
                     self._try(lambda block=block: self._take(block))
                     if time.monotonic() - self._last_commit >= self.consumer.commit_every_s:
                         self._commit()
@@ -161,9 +163,11 @@ class Feeder:
                 rest_s = self._last_commit + self.consumer.rest_s - time.monotonic()
                 if rest_s <= 0 or self._once:
                     self._commit()
-                self._look()
+                if not has_looked:  # an event since the last look ends the wait at once
+                    self._look()
                 if not self._follower.caught_up:
                     self._waker.wait(BUSY_S)  # a very long line, or a file that is just being packed
+                    has_looked = False
                     continue
                 self.progress.has_caught_up = True
                 if self._once:
@@ -172,6 +176,7 @@ class Feeder:
                 over_s = IDLE_S - (self._wall_ms() - GRACE_MS) % 1000 / 1000 + 0.001
                 self._waker.wait(min(over_s, rest_s) if rest_s > 0 else over_s)
                 self._look()
+                has_looked = True
             self._commit()
         except _GivenUpError:
             log.warning("stopped before the store came back; the next start goes on there", consumer=self.consumer.name)

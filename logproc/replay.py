@@ -17,7 +17,7 @@ import numpy as np
 from logproc.alerts.alert import Alert
 from logproc.alerts.buckets import Buckets, Packed
 from logproc.alerts.columns import Columns
-from logproc.alerts.hosts import Line
+from logproc.alerts.server_lines import Line
 from logproc.batch import read
 from logproc.events import Gathered
 from logproc.flags import FLAGS
@@ -67,11 +67,9 @@ class Result:
     """What a part, or all of them, came to. Adding two results up loses nothing."""
 
     counts: dict[str, dict[tuple[str, ...], int]] = field(default_factory=dict)
-    rejected: int = 0
     duration_bins: Bins | None = None
     ttft_bins: Bins | None = None
     longest_ms: dict[str, float] = field(default_factory=lambda: {"duration_ms": 0.0, "ttft_ms": 0.0})
-    bytes: int = 0
     buckets: Packed | None = None
     lines: list[Line] = field(default_factory=list)
     newest_s: int = -1
@@ -87,7 +85,6 @@ class Result:
             setattr(self, name, theirs if ours is None else ours if theirs is None else ours + theirs)
         for name, value in other.longest_ms.items():
             self.longest_ms[name] = max(self.longest_ms[name], value)
-        self.bytes += other.bytes
 
 
 def check_readable(files: Sequence[Path], *, twice: bool = False) -> None:

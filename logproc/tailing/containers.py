@@ -15,10 +15,9 @@ import msgspec
 
 from logproc.record import MAX_LINE
 from logproc.tailing.block import Block, Pending, TooLong
+from logproc.tailing.lines import KEPT_HEAD
 
 Format = Literal["cri", "docker"]
-
-KEPT_HEAD: Final = 4096
 
 _CRI: Final = re.compile(rb"\S+ (?:stdout|stderr) ([FP])(?::\S*)? (.*)", re.DOTALL)
 
