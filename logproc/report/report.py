@@ -16,6 +16,7 @@ from logproc.report.scorecard import scorecard
 from logproc.report.seen import Seen, read
 from logproc.settings import Settings
 from logproc.stores.archive import Archive, Question, Span
+from logproc.stores.servers import highest
 from logproc.stores.store import StoreUnavailableError
 
 Form = Literal["table", "json", "markdown", "html"]
@@ -62,7 +63,8 @@ def run_report(
             out.write(as_settings(calibrate(seen)))
             return 0
         before = Span(2 * span.since_ms - span.until_ms, span.since_ms) if given else Span(0, 0)
-        cards = scorecard(seen, _read(archive, question, before, err), (None, None), settings)
+        gpu_memory = _gpu_memory(archive, span)
+        cards = scorecard(seen, _read(archive, question, before, err), gpu_memory, settings)
         if form == "table":
             forms.as_table(cards, span, out)
         elif form == "json":
@@ -93,3 +95,11 @@ def _read(archive: Archive, question: Question, span: Span, err: TextIO) -> Seen
     if err.isatty():
         err.write("\r\x1b[K")
     return seen
+
+
+def _gpu_memory(archive: Archive, span: Span) -> tuple[float | None, float | None]:
+    """The largest share of a GPU's memory in use, and the largest number of bytes."""
+    octets, ratio = highest(
+        [(each.gpu_memory_peak_bytes, each.gpu_memory_peak_ratio) for each in archive.servers(*span)]
+    )
+    return ratio, octets

@@ -43,6 +43,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
                     )
                 )
             )
+        for time, used in (("10:30", 90), ("11:30", 60)):
+            gpus = [{"gpu": "0", "memory_used_bytes": used, "memory_total_bytes": 100}]
+            out.write(raw({"time": f"2026-03-01T{time}:00Z", "event": "heartbeat", "gpus": gpus}))
     targets = {"ttft_s": 0.8, "server_tokens_per_second": 1, "requests_per_second": 0.05}
     pipeline = Pipeline(folder, [str(log)], targets=targets, store={"keep_days": 9999})
     assert pipeline.run("--once").returncode == 0
@@ -66,6 +69,15 @@ def test_json_tells_figures_targets_and_the_trend(stored: Pipeline):
     p99 = everything["figures"]["duration_p99_s"]
     assert (p99["value"], p99["before"], p99["target"], p99["met"]) == (4.0, 0.5, 3.0, False)
     assert {card["model"]: card["requests"] for card in found["cards"][1:]} == {"plain": 270, HOSTILE: 90}
+
+
+def test_the_most_gpu_memory_in_use_is_that_of_the_range(stored: Pipeline):
+    for start, end, used in (("10:00", "11:00", 90), ("11:00", "12:00", 60)):
+        span = ["--from", f"2026-03-01T{start}:00Z", "--to", f"2026-03-01T{end}:00Z"]
+        done = report(stored, *span, "--as", "json")
+        figures = json.loads(done.stdout)["cards"][0]["figures"]
+        assert figures["gpu_memory_bytes"]["value"] == used
+        assert figures["gpu_memory_ratio"]["value"] == used / 100
 
 
 def test_a_hostile_model_name_is_shown_harmlessly_in_every_form(stored: Pipeline):
