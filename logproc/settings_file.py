@@ -73,7 +73,10 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(f"{path}: expected keys such as `logs:`, found {_kind(values)}")
     _check_port(environment)
     missing: list[str] = []
-    values = _substitute(values, environment, missing)
+    try:
+        values = _substitute(values, environment, missing)
+    except RecursionError:
+        raise SettingsError(f"{path}: nested too deeply, or an alias (`*name`) stands inside what it names") from None
     if missing:
         raise SettingsError("\n".join(f"{path}: ${{{name}}} is not set in the environment" for name in missing))
     try:
@@ -88,6 +91,8 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
 
 def _check_port(environment: Mapping[str, str]) -> None:
     port = environment.get("METRICS_PORT", "")
+    if port.startswith("tcp://"):  # by Kubernetes, for a service called `metrics`: not meant for us
+        return
     if port and not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise SettingsError(f"METRICS_PORT in the environment is {port!r}: expected a port such as 9470, or nothing")
 

@@ -65,6 +65,17 @@ def test_a_port_in_the_environment_that_is_none_is_refused(tmp_path: Path, port:
     assert f"METRICS_PORT in the environment is {port!r}" in problem(tmp_path, "logs: {paths: [a]}", METRICS_PORT=port)
 
 
+def test_the_port_that_kubernetes_tells_of_a_service_called_metrics_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("logs: {paths: [a]}\n")
+
+    assert load(path, {"METRICS_PORT": "tcp://10.0.0.1:9470"}).http.port == 9470
+
+
+def test_an_alias_that_stands_inside_what_it_names_is_said(tmp_path: Path) -> None:
+    assert "an alias" in problem(tmp_path, "logs: {paths: [a]}\nalerts: &a {routes: *a}\n")
+
+
 def test_a_store_is_sqlite_unless_its_kind_is_given(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("logs: {paths: [a]}\nstore: {keep_days: 14}\n")
