@@ -38,6 +38,8 @@ SIGMAS: Final = 3.0
 ALPHA: Final = 0.05
 GONE_STEPS: Final = 2
 SILENT_STEPS: Final = 20
+HELD_STEPS: Final = 20
+"""Five minutes: what people add to a rule that fires too often."""
 
 KINDS: Final = {
     "duration": "latency_p99", "ttft": "ttft", "errors": "errors", "empty": "empty", "requests": "traffic_silent",
@@ -128,6 +130,16 @@ def fixed(signals: Signals) -> list[tuple[str, Mask]]:
         ("traffic_silent", _none_for(requests > 0, SILENT_STEPS)),
         ("server_gone", _none_for(beats, GONE_STEPS)),
     ]
+
+
+def held(signals: Signals) -> list[tuple[str, Mask]]:
+    """The same thresholds, but passed for five minutes without a break."""
+    found = []
+    for kind, odd in fixed(signals):
+        steps = 1 if kind in {"traffic_silent", "server_gone"} else HELD_STEPS  # these have waited already
+        until = np.concatenate([np.zeros(steps, np.int64), np.cumsum(odd)])
+        found.append((kind, until[steps:] - until[:-steps] == steps))
+    return found
 
 
 def rolling(signals: Signals) -> list[tuple[str, Mask]]:

@@ -1,8 +1,10 @@
-"""The tables that the benchmark prints."""
+"""The tables that the benchmark prints, and puts into the page that publishes them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -11,24 +13,64 @@ from benchmarks.detection.benchmark import OURS, Scores
 from benchmarks.detection.incidents import SORTS, STRENGTHS
 from benchmarks.detection.scoring import Score, as_json
 
+BEGIN: Final = "<!-- tables: written by python -m benchmarks.detection --page -->"
+END: Final = "<!-- end of tables -->"
 
-def print_tables(scores: Scores) -> None:
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table as text; the first `names` columns are names, the others numbers."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    names: int = 1
+
+
+def sheets(scores: Scores) -> list[Sheet]:
     """All detectors side by side; then ours by sort of incident and by traffic."""
-    console = Console(width=120, highlight=False)
-    console.print(_detectors(scores))
-    console.print(_sorts(scores[OURS]))
-    console.print(_levels(scores[OURS]))
+    return [_detectors(scores), _sorts(scores[OURS]), _traffic(scores[OURS])]
 
 
-def _detectors(scores: Scores) -> Table:
-    table = Table(title="Detectors", title_justify="left", box=None)
-    for title in ("detector", *(f"recall {each}" for each in STRENGTHS), "precision", "median s", "right cause",
-                  "false a week: quiet", "else", "alerts an incident", "alarm time"):  # fmt: skip
-        table.add_column(title, justify="left" if title == "detector" else "right")
+def print_tables(found: Sequence[Sheet]) -> None:
+    """Print them on the terminal."""
+    console = Console(width=132, highlight=False)
+    for sheet in found:
+        table = Table(title=sheet.title, title_justify="left", box=None)
+        for place, title in enumerate(sheet.head):
+            table.add_column(title, justify="left" if place < sheet.names else "right")
+        for row in sheet.rows:
+            table.add_row(*row)
+        console.print(table, "")
+
+
+def markdown(found: Sequence[Sheet]) -> str:
+    """The same for a page."""
+    parts = []
+    for sheet in found:
+        rule = ("---" if place < sheet.names else "---:" for place in range(len(sheet.head)))
+        lines = [sheet.head, tuple(rule), *sheet.rows]
+        parts += [f"**{sheet.title}**", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join(parts)
+
+
+def with_tables(page: str, found: Sequence[Sheet]) -> str:
+    """The text of a page with these tables in place of those that stand between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise ValueError(f"the page lacks the marks {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{markdown(found)}\n\n{END}{after}"
+
+
+def _detectors(scores: Scores) -> Sheet:
+    head = ("detector", *(f"recall, {each}" for each in STRENGTHS), "precision", "s to detect", "right cause",
+            "false a week, quiet", "false a week, else", "alerts an incident", "in alarm, quiet")  # fmt: skip
+    rows = []
     for name, score in scores.items():
         told: dict[str, Any] = as_json(score)
         false = told["false_alerts_a_week"]
-        table.add_row(
+        row = (
             name,
             *(number(told["recall"][each]) for each in STRENGTHS),
             number(told["precision"]),
@@ -37,37 +79,41 @@ def _detectors(scores: Scores) -> Table:
             number(false["quiet"], 1),
             number(false["with_incidents"], 1),
             number(told["alerts_per_found_incident"], 1),
-            number(told["share_of_quiet_time_in_alarm"], 4),
+            number(told["share_of_quiet_time_in_alarm"], 3),
         )
-    return table
+        rows.append(row)
+    return Sheet("All detectors", head, rows)
 
 
-def _sorts(score: Score) -> Table:
-    table = Table(title="\nOurs, by incident: found / played", title_justify="left", box=None)
-    for title in ("incident", *STRENGTHS, "median s", "right cause"):
-        table.add_column(title, justify="left" if title == "incident" else "right")
-    for sort in SORTS:
-        table.add_row(sort.name, *_row(score, sort.name))
-    table.add_row("all", *_row(score, None))
-    return table
+def _sorts(score: Score) -> Sheet:
+    rows = [
+        (sort.title, *(f"{value:g}" for value in sort.values), *_found(score, sort.name), *_told(score, sort.name))
+        for sort in SORTS
+    ]
+    rows.append(("all", "", "", "", *_found(score, None), *_told(score, None)))
+    head = ("what goes wrong", *STRENGTHS, *(f"found, {each}" for each in STRENGTHS), "s to detect", "right cause")
+    return Sheet("logproc, by incident: how strong, and how many of those played were found", head, rows)
 
 
-def _row(score: Score, sort: str | None) -> list[str]:
-    chosen = [each for each in score.chosen(sort=sort) if each.delay_s is not None]
-    delays = sorted(each.delay_s for each in chosen if each.delay_s is not None)
-    counts = ["{}/{}".format(*score.found(strength, sort)) for strength in STRENGTHS]
-    median = delays[len(delays) // 2] if delays else None
-    return [*counts, number(median, 0), f"{sum(bool(each.is_right) for each in chosen)}/{len(chosen)}"]
-
-
-def _levels(score: Score) -> Table:
-    table = Table(title="\nOurs, by traffic: found / played", title_justify="left", box=None)
-    for title in ("requests/s", "model", *STRENGTHS, "median s", "right cause"):
-        table.add_column(title, justify="right" if title != "model" else "left")
+def _traffic(score: Score) -> Sheet:
+    rows = []
     for level, is_large in sorted({(each.level, each.is_large) for each in score.verdicts}):
         part = Score([each for each in score.verdicts if (each.level, each.is_large) == (level, is_large)])
-        table.add_row(f"{level:g}", "large" if is_large else "small", *_row(part, None))
-    return table
+        rows.append(("large" if is_large else "small", f"{level:g}", *_found(part, None), *_told(part, None)))
+    head = ("models", "requests/s", *(f"found, {each}" for each in STRENGTHS), "s to detect", "right cause")
+    return Sheet("logproc, by traffic", head, rows)
+
+
+def _found(score: Score, sort: str | None) -> list[str]:
+    return ["{}/{}".format(*score.found(strength, sort)) for strength in STRENGTHS]
+
+
+def _told(score: Score, sort: str | None) -> list[str]:
+    """Median seconds to detect, and how often the cause was right."""
+    chosen = [each for each in score.chosen(sort=sort) if each.delay_s is not None]
+    delays = sorted(each.delay_s for each in chosen if each.delay_s is not None)
+    median = delays[len(delays) // 2] if delays else None
+    return [number(median, 0), f"{sum(bool(each.is_right) for each in chosen)}/{len(chosen)}"]
 
 
 def number(value: float | None, digits: int = 2) -> str:

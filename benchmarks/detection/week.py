@@ -43,6 +43,11 @@ class Week:
         return LEVELS[self.seed // 2 % len(LEVELS)]
 
     @property
+    def work(self) -> float:
+        """About how much there is to compute, for the order of weeks and the progress bar."""
+        return self.days * (2.0 + self.level)
+
+    @property
     def is_large(self) -> bool:
         """Eight seeds have a small, fast model each, the next eight a large one."""
         return bool(self.seed // 8 % 2)
