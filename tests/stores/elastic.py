@@ -69,15 +69,16 @@ def problem_of(store: Store) -> str:
 
 
 def stored(url: str, index: str) -> list[dict[str, Any]]:
-    """Every document behind an alias or in an index, as it was given, by its id."""
+    """Every document behind an alias or in an index, as it was given, by its id; none where there is no index yet."""
     call(url, "POST", f"/{index}/_refresh")
     return sorted(_all(url, index), key=lambda each: str(each["_id"]))
 
 
-def _all(url: str, index: str) -> Iterator[dict[str, Any]]:
-    body: dict[str, Any] = {"size": 5000, "sort": [{"event.id": "asc"}], "version": True}
+def _all(url: str, index: str, *, whole: bool = True) -> Iterator[dict[str, Any]]:
+    body: dict[str, Any] = {"size": 5000, "sort": [{"event.id": "asc"}], "version": True, "_source": whole}
     while True:
-        hits = call(url, "POST", f"/{index}/_search", body)["hits"]["hits"]
+        answer = call(url, "POST", f"/{index}/_search", body)
+        hits = [] if answer.get("status") == 404 else answer["hits"]["hits"]
         yield from hits
         if len(hits) < body["size"]:
             return
@@ -96,7 +97,7 @@ def sums(url: str, index: str) -> tuple[int, int, int, int]:
         },
     }
     found = call(url, "POST", f"/{index}/_search", body)
-    ids = {each["sort"][0] for each in _all(url, index)}
+    ids = {each["sort"][0] for each in _all(url, index, whole=False)}
     total = found["hits"]["total"]["value"]
     values = (found["aggregations"][name]["value"] for name in ("prompt", "completion"))
     return total, len(ids), *(int(value) for value in values)  # type: ignore[return-value]
