@@ -47,7 +47,7 @@ $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl:
 
 nightly: $(VENV)/installed-dev ## the model of the follower with 5,000 examples, 200 kills over Elasticsearch, and the torture
 	@LOGPROC_EXAMPLES=5000 $(BIN)/python -m pytest tests/tailing/test_follower_model.py --timeout 3600
-	@LOGPROC_KILLS=200 LOGPROC_OUTAGE_S=60 $(BIN)/python -m pytest tests/e2e/test_elasticsearch_exact.py
+	@LOGPROC_KILLS=200 LOGPROC_OUTAGE_S=60 $(BIN)/python -m pytest -rP tests/e2e/test_elasticsearch_exact.py
 	@$(BIN)/python -m tests.torture --kills $(KILLS)
 
 clean: ## remove the virtual environment and caches; logs and databases stay

@@ -110,6 +110,7 @@ def test_killed_at_random_behind_a_way_that_fails_each_line_is_there_once(
         assert finished.returncode == 0, finished.stderr
     assert held(url, index) == expected
     assert expected.servers > 0
+    print(f"{KILLS} kills, {proxy.bulks} bulk requests, {expected}")
 
     replay_everything_again(url, index, tmp_path, expected)
     assert held(url, index) == expected
@@ -171,6 +172,7 @@ def test_elasticsearch_stopped_under_load_delays_only_the_documents(
         assert json.loads(pipeline.get("/readyz")[1])["status"] == "ready"
         entries = {entry_id(entry) for _, entry in record.after(pipeline.state / "measure.db", 0)}
         assert entries
+        print(f"{OUTAGE_S:.0f} s without Elasticsearch, {expected}, {len(entries)} alerts")
         until(lambda: alerts_in(elasticsearch_server.url, index) == entries, "the alerts' documents")
         assert pipeline.stop() == 0
 
