@@ -10,10 +10,9 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import structlog
 
 from serve.log_file import LogFile
 
@@ -49,7 +48,6 @@ class LogWriter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._file = LogFile(path, max_bytes=max_bytes, keep=keep, write=write)
-        self._render = _LineRenderer(None, [_encode], {})
         self._clock = clock
         self._warned_at: float | None = None
         self._started = False
@@ -138,7 +136,7 @@ class LogWriter:
         lines: list[bytes] = []
         for fields in batch:
             try:
-                lines.append(self._render.line(fields))
+                lines.append(_line(fields))
             except Exception as error:
                 self._count_lost(1)
                 self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
@@ -167,20 +165,11 @@ class LogWriter:
         self._reset()
 
 
-class _LineRenderer(structlog.BoundLoggerBase):
-    """structlog's processors over the fields of a line; the last one makes the bytes."""
-
-    def line(self, fields: dict[str, object]) -> bytes:
-        args: Any = self._process_event("line", None, fields)[0]
-        rendered: bytes = args[0]
-        return rendered
-
-
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def _encode(_logger: object, _method: str, fields: Any) -> bytes:
-    """The line: UTF-8 JSON in the order of the fields, and a newline. NaN and infinity become null."""
+def _line(fields: dict[str, object]) -> bytes:
+    """UTF-8 JSON in the order of the fields, and a newline. NaN and infinity become null."""
     return _ENCODER.encode(fields) + b"\n"
 
 

