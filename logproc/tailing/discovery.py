@@ -74,7 +74,8 @@ class Discovery:
         self._listings: dict[tuple[str, str], _Listing] = {}
         self._homes: frozenset[str] = _NONE
         self._homes_in: dict[str, frozenset[str]] = {}
-        self._said: dict[str, int] = {}
+        self.problems: dict[str, str] = {}
+        """Why; each was said once."""
         self.unsure: set[str] = set()
         """Directories and files that could not be looked at in the last scan: what is there is not known."""
 
@@ -110,6 +111,8 @@ class Discovery:
                         self._add(found, path, number)
         for gone in self._listings.keys() - listed:
             del self._listings[gone]
+        for path in self.problems.keys() - self.unsure:
+            del self.problems[path]
         return list(found.values())
 
     def is_unsure(self, path: str) -> bool:
@@ -134,7 +137,6 @@ class Discovery:
         except OSError as error:
             self._not_sure(directory, error)
             return []
-        self._said.pop(directory, None)
         sorted_out = _sort_out(names, self._by_directory.get(pattern, []), homes)
         paths = [(os.path.join(directory, name), number, is_link) for name, number, is_link in sorted_out]
         if changed_ns < now_ns - _TICK_NS:
@@ -149,8 +151,6 @@ class Discovery:
         except OSError as error:
             self._not_sure(path, error)
             return
-        if self._said:
-            self._said.pop(path, None)
         if one is not None:
             other = found.get(one.id)
             if other is None or (one.pattern < 0, one.path) < (other.pattern < 0, other.path):
@@ -158,8 +158,8 @@ class Discovery:
 
     def _not_sure(self, path: str, error: OSError) -> None:
         self.unsure.add(path)
-        if self._said.get(path) != error.errno:
-            self._said[path] = error.errno or 0
+        if self.problems.get(path) != error.strerror:
+            self.problems[path] = str(error.strerror)
             log.warning("cannot look at %s: %s; trying again", path, error.strerror)
 
 

@@ -252,6 +252,11 @@ class Follower:
                 oldest = min(oldest, stream.marks[0][1])
         return total, now - oldest if total else 0.0
 
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files and directories that could not be read at the last look, and why."""
+        return self._lookout.problems
+
     def close(self) -> None:
         """Close every file."""
         self._streams.close()

@@ -45,6 +45,13 @@ class Lookout:
             if stream.unread and (stream.here or stream.source is not None):
                 streams.turns.add(stream)
         self._forget(now)
+        for path in streams.problems.keys() - {one.path for one in candidates} if streams.problems else ():
+            del streams.problems[path]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Files and directories that cannot be read at present, and why."""
+        return {**self._discovery.problems, **self._streams.problems}
 
     def _is_known(self, candidate: Candidate, now: float) -> bool:
         """Whether the file is that of a stream still."""

@@ -36,7 +36,8 @@ class Streams:
         self.dirty: dict[int, Followed] = {}
         self._open_limit = open_limit
         self._open: OrderedDict[int, Followed] = OrderedDict()
-        self._said: dict[str, int] = {}
+        self.problems: dict[str, str] = {}
+        """Files that cannot be read at present, and why; each was said once."""
         for cursor in cursors:
             spot = Spot(offset=cursor.offset, first_line=cursor.first_line)
             stream = Followed(cursor, spot, cursor.size, -1, now, now, settled=cursor.offset)
@@ -151,14 +152,14 @@ class Streams:
             if error.errno != errno.ENOENT:
                 self.say(path, error)
             return None
-        if self._said:
-            self._said.pop(path, None)
+        if self.problems:
+            self.problems.pop(path, None)
         return source
 
     def say(self, path: str, error: OSError) -> None:
         """Tell about an error once, until the file can be read again."""
-        if self._said.get(path) != error.errno:
-            self._said[path] = error.errno or 0
+        if self.problems.get(path) != error.strerror:
+            self.problems[path] = str(error.strerror)
             log.warning("cannot read %s: %s; trying again", path, error.strerror)
 
     def take(self, stream: Followed, source: Source) -> None:
