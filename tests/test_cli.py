@@ -38,12 +38,19 @@ def test_every_message_of_a_run_has_its_time_and_level_even_that_of_a_log_that_c
     assert [message for message in messages if not message.startswith(START)] == []
 
 
-@pytest.mark.parametrize("only", ["notify", "metrics", ""])
+@pytest.mark.parametrize("only", ["metrics,", ",", "measure,metrics"])
 def test_a_run_of_no_consumer_is_refused(tmp_path: Path, only: str) -> None:
-    answer = logproc(tmp_path, "run", "--once", "--only", f"{only},", settings(tmp_path))
+    answer = logproc(tmp_path, "run", "--once", "--only", only, settings(tmp_path))
 
     assert answer.returncode == 2
-    assert "there are measure and index" in answer.stderr
+    assert "there are measure, notify, index" in answer.stderr
+
+
+def test_notify_does_not_run_without_the_consumer_that_finds_the_alerts(tmp_path: Path) -> None:
+    answer = logproc(tmp_path, "run", "--once", "--only", "notify", settings(tmp_path))
+
+    assert answer.returncode == 2
+    assert "--only measure,notify" in answer.stderr
 
 
 def test_check_names_the_settings_that_it_found_and_what_it_looked_at(tmp_path: Path) -> None:
