@@ -1,0 +1,96 @@
+/** How fresh the page is: what logproc pushes after each commit, and when a view should ask again. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+
+export interface Readiness {
+  status: "ready" | "degraded" | "not ready";
+  consumers: Record<string, { lag_bytes: number; lag_seconds: number; problem: string | null }>;
+}
+
+export interface Live {
+  /** Grows with each commit that was told. */
+  commits: number;
+  /** When the last one was told, ms since 1970 by this browser's clock. */
+  at: number;
+  isConnected: boolean;
+  readiness: Readiness | null;
+}
+
+let live: Live = { commits: 0, at: 0, isConnected: false, readiness: null };
+const listeners = new Set<(live: Live) => void>();
+let source: EventSource | null = null;
+const POLL_MS = 5000;
+let polling = 0;
+
+function change(what: Partial<Live>): void {
+  live = { ...live, ...what };
+  for (const each of listeners) each(live);
+}
+
+async function poll(): Promise<void> {
+  try {
+    const answer = await fetch("/readyz");
+    change({ readiness: (await answer.json()) as Readiness, commits: live.commits + 1, at: Date.now() });
+  } catch {
+    change({ readiness: null });
+  }
+}
+
+/** Listen; while there is no stream, look every five seconds. */
+export function connect(): void {
+  source?.close();
+  source = new EventSource("/api/v1/stream");
+  source.addEventListener("open", () => {
+    clearInterval(polling);
+    change({ isConnected: true });
+  });
+  source.addEventListener("commit", () => change({ commits: live.commits + 1, at: Date.now(), isConnected: true }));
+  source.addEventListener("state", (event) => {
+    change({ readiness: JSON.parse((event as MessageEvent<string>).data) as Readiness });
+  });
+  source.addEventListener("error", () => {
+    change({ isConnected: false });
+    clearInterval(polling);
+    polling = setInterval(() => void poll(), POLL_MS) as unknown as number;
+    if (source?.readyState === EventSource.CLOSED) setTimeout(connect, POLL_MS);
+  });
+}
+
+export function useLive(): Live {
+  const [state, setState] = useState(live);
+  useEffect(() => {
+    listeners.add(setState);
+    return () => void listeners.delete(setState);
+  }, []);
+  return state;
+}
+
+/** A number that changes when a view should ask again: after commits, but at most once each `every` ms; not if null. */
+export function useTick(every: number | null): number {
+  const [tick, setTick] = useState(0);
+  const last = useRef(0);
+  const timer = useRef(0);
+  useEffect(() => {
+    if (every === null) return undefined;
+    let seen = live.commits;
+    const told = () => {
+      if (live.commits === seen || timer.current) return;
+      seen = live.commits;
+      timer.current = setTimeout(
+        () => {
+          timer.current = 0;
+          last.current = Date.now();
+          setTick((before) => before + 1);
+        },
+        Math.max(0, last.current + every - Date.now()),
+      ) as unknown as number;
+    };
+    listeners.add(told);
+    return () => {
+      listeners.delete(told);
+      clearTimeout(timer.current);
+      timer.current = 0;
+    };
+  }, [every]);
+  return tick;
+}
