@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from logproc.alerts.alert import Alert
 from logproc.alerts.buckets import Buckets
-from logproc.alerts.hosts import Line
 from logproc.alerts.judge import Judge
+from logproc.alerts.server_lines import Line
 from logproc.events import LATE_S
 from logproc.settings import Settings
 

@@ -26,8 +26,8 @@ from benchmarks.detection.week import HOSTS, START_S, Part
 from logproc.alerts.alert import Alert
 from logproc.alerts.buckets import Buckets
 from logproc.alerts.gather import Gatherer
-from logproc.alerts.hosts import Line
 from logproc.alerts.judge import Judge
+from logproc.alerts.server_lines import Line
 from logproc.events import LEAST_TOKENS_FOR_SPEED, Events
 from logproc.flags import Flagger
 from logproc.kinds import Kinds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from logproc.alerts.alert import SEVERITIES
 from logproc.alerts.columns import Columns, Ints
 from logproc.alerts.guard import Z
-from logproc.alerts.hosts import Reading
+from logproc.alerts.reading import Reading
 from logproc.alerts.usual import HOUR, LEAST_DAYS, Hours
 from logproc.alerts.windows import LONG_S, rolling
 from logproc.settings import Levels
@@ -40,25 +40,35 @@ class Drift:
         self,
         series: dict[str, Ints],
         covered: dict[str, npt.NDArray[np.bool_]],
+        drifting: Callable[[], set[str]],
         start: int,
         end: int,
     ) -> Iterator[tuple[str, int, Reading]]:
-        """(model, second, reading), by model in order of time; `covered` where another alert says it already."""
+        """(model, second, reading), by model in order of time; `covered` where another alert says it, `drifting` are
+        the models of which it is known now: these are well where there is nothing to compare.
+        """
         if self._levels.lowest is None:
             return
-        for model, rows in series.items():
+        for model in sorted(series.keys() | drifting()):
             days = self._hours.same_hours(model, start // HOUR)
-            if len(days) < LEAST_DAYS:
+            can_tell = model in series and len(days) >= LEAST_DAYS
+            if not can_tell and model not in drifting():
                 continue
             usual = {name: _mean_of_days(days[:, places]) for name, places in self._logs.items()}
-            sums = {name: rolling(rows[:, places], LONG_S, LONG_S) for name, places in self._logs.items()}
+            sums = {}
+            if can_tell:
+                sums = {name: rolling(series[model][:, at], LONG_S, LONG_S) for name, at in self._logs.items()}
             seconds = np.arange(start, end)
             for place in np.flatnonzero(seconds % DRIFT_EVERY_S == DRIFT_EVERY_S - 1).tolist():
-                found = self._reading({name: each[place] for name, each in sums.items()}, usual, start + place)
-                if found is not None:
-                    if covered[model][place] and found.level:
-                        found = found._replace(level=0, is_well=False)
-                    yield model, start + place, found
+                second = start + place
+                found = self._reading({name: each[place] for name, each in sums.items()}, usual, second)
+                if found is None:
+                    if model in drifting():
+                        yield model, second, Reading("drift", 0, None, None, 0, True, second, {})
+                    continue
+                if found.level and covered[model][place]:
+                    found = found._replace(level=0, is_well=False)
+                yield model, second, found
 
     def _reading(
         self, sums: dict[str, Ints], usual: dict[str, tuple[float, float] | None], second: int

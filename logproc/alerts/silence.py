@@ -10,7 +10,7 @@ import numpy as np
 
 from logproc.alerts.alert import SEVERITIES
 from logproc.alerts.columns import Ints
-from logproc.alerts.hosts import Reading
+from logproc.alerts.reading import Reading
 from logproc.alerts.usual import HOUR, LEAST_DAYS, Hours
 from logproc.settings import Levels
 
@@ -19,6 +19,7 @@ EXPECTED: Final = 10.0
 AGAIN_S: Final = 300
 """As long as it is silent it is looked again so often whether there usually is traffic."""
 _RECENT_DAYS: Final = 7
+_NEVER: Final = -1
 
 
 class Silence:
@@ -44,40 +45,35 @@ class Silence:
         if not self._bounds:
             return
         seconds = np.arange(start, end)
-        newest = {}
+        newest, points = {}, []
         for model in sorted(last.keys() | requests.keys()):
-            counts = requests.get(model)
-            here = np.full(len(seconds), last.get(model, -1))
+            counts, before = requests.get(model), last.get(model, _NEVER)
+            here = np.full(len(seconds), before)
             if counts is not None:
                 here = np.maximum.accumulate(np.where(counts > 0, seconds, here))
             newest[model] = here
-        points: list[tuple[int, str]] = []
-        for model, here in newest.items():
             gap = seconds - here
             wanted = (gap > self._bounds[0][1]) & (seconds % AGAIN_S == 0)
             for _, bound, _ in self._bounds:
                 wanted |= gap == bound
-            if model in silent or "" in silent:
-                wanted |= gap == 0
-            points += [(int(second), model) for second in seconds[wanted & (here >= 0)]]
+            wanted &= here != _NEVER
+            ended = seconds - np.concatenate([[before], here[:-1]])
+            wanted |= (gap == 0) & (ended >= self._bounds[0][1])  # the first request after silence
+            points += [(int(second), model) for second in seconds[wanted]]
         silent = set(silent)
         for second, model in sorted(points):
             place = second - start
             if newest[model][place] == second:
-                for key in ("", model):
-                    if key in silent:
-                        silent.discard(key)
-                        yield (
-                            key,
-                            second,
-                            Reading("traffic_silent", 0, 0.0, None, 0, True, second, {}, ends_at_once=True),
-                        )
+                for key in sorted({"", model} & silent):
+                    silent.discard(key)
+                    yield key, second, Reading("traffic_silent", 0, 0.0, None, 0, True, second, {}, ends_at_once=True)
                 continue
             found = self._reading(model, int(newest[model][place]), second)
             if not found.level or "" in silent:
                 continue
-            others = [other for other in newest if other != model and self._expected(other, second - HOUR, second)]
-            all_silent = others and all(second - newest[other][place] >= self._bounds[0][1] for other in others)
+            others = [other for other in newest if other != model]
+            expected = any(self._expected(other, second - HOUR, second) for other in others)
+            all_silent = expected and all(second - newest[other][place] >= self._bounds[0][1] for other in others)
             key = "" if all_silent and model not in silent else model
             silent.add(key)
             yield key, second, found

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from logproc.alerts.alert import Alert
-from logproc.alerts.judge import KEEP_S, Judge, State
+from logproc.alerts.history import KEEP_S
+from logproc.alerts.judge import Judge, State
 from logproc.alerts.record import append
 from logproc.alerts.usual import DAYS
 
@@ -56,25 +57,29 @@ class BucketJournal:
             judge.restore(_decode(facts["judge"]))
         places = np.array([judge.columns.at.get(name, -1) for name in names], np.int64)
         for second, model, cells in connection.execute("SELECT second, model, cells FROM seconds"):
-            judge.kept.add_row(model, second, _unpacked(cells, places, len(judge.columns)))
+            judge.history.seconds.add_row(model, second, _unpacked(cells, places, len(judge.columns)))
         for hour, model, cells in connection.execute("SELECT hour, model, cells FROM hours"):
-            judge.hours.add(model, hour, _unpacked(cells, places, len(judge.columns)))
-        judge.hours.dirty.clear()
+            judge.history.hours.add(model, hour, _unpacked(cells, places, len(judge.columns)))
+        judge.history.hours.dirty.clear()
         if names and tuple(names) != judge.columns.names:  # stored anew by their new places
-            judge.dirty |= {(model, second) for model, rows in judge.kept.rows.items() for second in rows}
-            judge.hours.dirty |= {(model, hour) for model, rows in judge.hours.rows.items() for hour in rows}
+            judge.history.dirty |= {
+                (model, second) for model, rows in judge.history.seconds.rows.items() for second in rows
+            }
+            judge.history.hours.dirty |= {
+                (model, hour) for model, rows in judge.history.hours.rows.items() for hour in rows
+            }
 
     def save(self, connection: sqlite3.Connection, judge: Judge, entries: Iterable[Alert]) -> None:
         """Everything that changed since `saved`. Raises sqlite3.Error."""
         connection.execute(_PUT_FACT, ("columns", json.dumps(judge.columns.names).encode()))
-        kept, hours = judge.kept.rows, judge.hours.rows
-        seconds = [(second, model) for model, second in judge.dirty if second in kept.get(model, ())]
+        kept, hours = judge.history.seconds.rows, judge.history.hours.rows
+        seconds = [(second, model) for model, second in judge.history.dirty if second in kept.get(model, ())]
         cells = _packed([kept[model][second] for second, model in seconds])
         connection.executemany(_PUT_SECOND, [(*key, blob) for key, blob in zip(seconds, cells, strict=True)])
         if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
             connection.execute("DELETE FROM seconds WHERE second < ?", (judge.judged - KEEP_S,))
             connection.execute("DELETE FROM hours WHERE hour < ?", (judge.judged // 3600 - DAYS * 24 - 1,))
-        changed = [(hour, model) for model, hour in judge.hours.dirty if hour in hours.get(model, ())]
+        changed = [(hour, model) for model, hour in judge.history.hours.dirty if hour in hours.get(model, ())]
         cells = _packed([hours[model][hour] for hour, model in changed])
         connection.executemany(_PUT_HOUR, [(*key, blob) for key, blob in zip(changed, cells, strict=True)])
         if judge.has_changed:
@@ -83,8 +88,8 @@ class BucketJournal:
 
     def saved(self, judge: Judge) -> None:
         """What was saved is committed."""
-        judge.dirty.clear()
-        judge.hours.dirty.clear()
+        judge.history.dirty.clear()
+        judge.history.hours.dirty.clear()
         judge.has_changed = False
         if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
             self._forgotten = judge.judged

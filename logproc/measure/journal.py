@@ -87,7 +87,7 @@ class Journal:
             totals.longest_ms = json.loads(facts["longest_ms"])
         totals.newest_s = json.loads(facts.get("newest_s", b"{}"))
         self._buckets.load(self._connection, facts, judge)
-        totals.gatherer.know(judge.first)
+        totals.gatherer.know(judge.history.first)
         for host, pid, blob in self._connection.execute("SELECT host, pid, server FROM servers"):
             servers.all[host, pid] = msgspec.msgpack.decode(blob, type=Server)
 

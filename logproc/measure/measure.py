@@ -44,7 +44,7 @@ class Measure:
         self._journal.load(self._totals, self._servers, self._judge)
         self._firing: dict[str, tuple[str, str]] = {
             life.last.id: (kind, model)
-            for (kind, model, _), life in self._judge.lives.items()
+            for (kind, model, _), life in self._judge.lives.open.items()
             if life.firing and life.last is not None
         }
         """Kind and model by the id of the alert."""

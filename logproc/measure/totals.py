@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from logproc.alerts.buckets import Buckets
 from logproc.alerts.gather import Gatherer
-from logproc.alerts.hosts import Line, line_of
+from logproc.alerts.server_lines import Line, line_of
 from logproc.decode import time_ms
 from logproc.events import LATE_S, Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
