@@ -20,7 +20,8 @@ FEW_BYTES = 4096
 class Batch:
     """What one block came to, beside its events."""
 
-    servers: list[ServerRecord] = field(default_factory=list)
+    servers: list[tuple[int, ServerRecord]] = field(default_factory=list)
+    """Each with its second since 1970, or TOO_LATE, as in `Events.second`."""
     rejected: list[Rejection] = field(default_factory=list)
     lines: int = 0
     """How many good lines, server lines included."""
@@ -44,21 +45,22 @@ def _read_quick(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> 
     try:
         rows, ends, present = decode.records(block.data, kinds.decoder)
         kind = kinds.of(rows, present)
-        count, servers = len(rows), []
+        count = len(rows)
+        servers: list[tuple[int, ServerRecord]] = []
         if count and kind.min() < 0:
             starts = [0, *(ends[:-1] + 1).tolist()]
-            for place in np.flatnonzero(kind < 0).tolist():
+            for before, place in enumerate(np.flatnonzero(kind < 0).tolist()):
                 record = decode.line(bytes(block.data[starts[place] : ends[place]]), now_ms)
                 if isinstance(record, ServerRecord):
-                    servers.append(record)
+                    servers.append((place - before, record))
             rows = [row for row, number in zip(rows, kind.tolist(), strict=True) if number >= 0]
             kind = kind[kind >= 0]
-        gathered.add(rows, kind, now_ms, present)
+        seconds = gathered.add(rows, kind, now_ms, present, _seconds(servers, now_ms))
     except OddBlockError:
         _read_halves(block, gathered, now_ms, batch)
         return
     batch.lines += count
-    batch.servers += servers
+    batch.servers += zip(seconds, (record for _, record in servers), strict=True)
 
 
 def _read_halves(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
@@ -75,7 +77,17 @@ def _read_careful(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -
     good, bad = decode.lines(block, now_ms)
     batch.rejected += bad
     batch.lines += len(good)
-    records = [line.record for line in good]
-    batch.servers += [record for record in records if isinstance(record, ServerRecord)]
-    rows = [record for record in records if isinstance(record, RequestRecord) and record.event == REQUEST]
-    gathered.add(rows, gathered.kinds.of(rows), now_ms)
+    rows: list[RequestRecord] = []
+    servers: list[tuple[int, ServerRecord]] = []
+    for record in (line.record for line in good):
+        if isinstance(record, ServerRecord):
+            servers.append((len(rows), record))
+        elif isinstance(record, RequestRecord) and record.event == REQUEST:
+            rows.append(record)
+    seconds = gathered.add(rows, gathered.kinds.of(rows), now_ms, others=_seconds(servers, now_ms))
+    batch.servers += zip(seconds, (record for _, record in servers), strict=True)
+
+
+def _seconds(servers: list[tuple[int, ServerRecord]], now_ms: int) -> list[tuple[int, int]]:
+    """How many requests stand before each, and its second."""
+    return [(place, decode.time_ms(record.time, now_ms) // 1000) for place, record in servers]

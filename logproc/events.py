@@ -87,8 +87,12 @@ class Gathered:
         kind: npt.NDArray[np.int32],
         now_ms: int,
         present: frozenset[str] = ALL_FIELDS,
-    ) -> None:
+        others: Sequence[tuple[int, int]] = (),
+    ) -> list[int]:
         """Take request records, `kind` being their numbers from `kinds.of`; only `present` fields are looked at.
+
+        `others` are the records between them, in order: how many of `rows` stand before it, and its second. Returned
+        are the seconds of these, TOO_LATE as in `Events.second`.
 
         Raises:
             OddBlockError: a value is missing, or a time is none; nothing was taken. `decode.lines` tells which.
@@ -111,12 +115,20 @@ class Gathered:
             self._columns[name].append(made[name] if name in made else np.full(len(rows), np.nan))
         self._kind.append(kind)
         self._times.append(times)
-        self._seconds.append(self._seconds_of(times, now_ms // 1000))
+        seconds, of_others = times // 1000, np.empty(0, np.int64)
+        if others:
+            places, between = (np.array(each) for each in zip(*others, strict=True))
+            merged = self._marked(np.insert(seconds, places, between), now_ms // 1000)
+            places += np.arange(len(places))
+            seconds, of_others = np.delete(merged, places), merged[places]
+        else:
+            seconds = self._marked(seconds, now_ms // 1000)
+        self._seconds.append(seconds)
         self._count += len(rows)
+        return of_others.tolist()
 
-    def _seconds_of(self, times: Ints, now_s: int) -> Ints:
-        """The second of each record; those that come too late after newer ones of their source are marked."""
-        seconds = times // 1000
+    def _marked(self, seconds: Ints, now_s: int) -> Ints:
+        """The seconds of records in their order; those that come too late after newer ones of their source marked."""
         if not len(seconds):
             return seconds
         before = self.newest_s

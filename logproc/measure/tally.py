@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from logproc.alerts.server_lines import line_of
 from logproc.batch import read
 from logproc.decode import REASONS
+from logproc.events import TOO_LATE
 from logproc.measure.rejected import RejectedFile
 from logproc.measure.servers import Servers
 from logproc.measure.totals import Totals
@@ -32,9 +34,10 @@ def tally(
     totals.newest_s[source] = gathered.newest_s
     totals.fold_when_many()
     tables = totals.tables
-    for record in batch.servers:
+    for second, record in batch.servers:
         servers.take(record, now, tables["server_starts"], tables["lines_lost"])
-        totals.take_server_line(record, source, now)
+        if second != TOO_LATE:
+            totals.server_lines.append(line_of(record, second))
     lines = tables["logproc_lines"]
     lines.increase(("measure", "ok"), batch.lines)
     lines.increase(("measure", "unrelated"), block.unrelated)

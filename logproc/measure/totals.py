@@ -10,14 +10,12 @@ import numpy.typing as npt
 
 from logproc.alerts.buckets import Buckets
 from logproc.alerts.gather import Gatherer
-from logproc.alerts.server_lines import Line, line_of
-from logproc.decode import time_ms
-from logproc.events import LATE_S, Events, Floats, Gathered
+from logproc.alerts.server_lines import Line
+from logproc.events import Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
 from logproc.kinds import Kind, Kinds
 from logproc.measure.catalog import catalog
 from logproc.measure.table import Table
-from logproc.record import ServerRecord
 from logproc.settings import Settings
 from logproc.sketch import bins_of, empty_bins
 
@@ -119,15 +117,6 @@ class Totals:
             found = labels(self.kinds.list[number])
             rows[number] = _NOWHERE if found is None else self.tables[table].row(found)
         return rows
-
-    def take_server_line(self, record: ServerRecord, source: str, now_ms: int) -> None:
-        """Keep a server line for the detectors."""
-        second = time_ms(record.time, now_ms) // 1000
-        newest = self.newest_s.get(source, 0)
-        if second >= newest - LATE_S:
-            self.server_lines.append(line_of(record, second))
-        if second <= now_ms // 1000:
-            self.newest_s[source] = max(newest, second)
 
     def take_buckets(self) -> tuple[Buckets, list[Line]]:
         """The buckets and server lines that were added up since the last time."""
