@@ -11,6 +11,7 @@ from benchmarks.detection import competitors
 from benchmarks.detection.arrivals import DAY_S
 from benchmarks.detection.competitors import Signals
 from benchmarks.detection.feed import Feed, episodes
+from benchmarks.detection.incidents import Incident
 from benchmarks.detection.scoring import Episode, Score, score
 from benchmarks.detection.week import HOSTS, Week, play
 
@@ -31,13 +32,15 @@ LARGE_BOUNDS_S: Final = (20.0, 0.8)
 Scores = dict[str, Score]
 
 
-def one_week(week: Week) -> Scores:
-    """Simulate a week, and score every detector on it."""
+def one_week(week: Week, incidents: list[Incident] | None = None) -> Scores:
+    """Simulate a week, and score every detector on it; with the week's own incidents, or those that are given."""
+    if incidents is None:
+        incidents = week.incidents()
     feed = Feed()
     bounds = LARGE_BOUNDS_S if week.is_large else SMALL_BOUNDS_S
     signals = {model: Signals(bounds) for model in week.traffic()}
     begin = 0.0
-    for end, parts in play(week):
+    for end, parts in play(week, incidents):
         feed.take(end, parts)
         for model, part in parts.items():
             signals[model].take(begin, end, part.requests, part.heartbeats)
@@ -49,7 +52,6 @@ def one_week(week: Week) -> Scores:
         found[name] = [
             each for model in signals for each in competitors.episodes(rule(signals[model]), model, HOSTS[model])
         ]
-    incidents = week.incidents()
     scores = {
         name: score(incidents, each, level=week.level, is_large=week.is_large, days=week.days)
         for name, each in found.items()

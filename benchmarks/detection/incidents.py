@@ -150,6 +150,15 @@ SORTS: Final = (
 """At least one of each, in each strength, in every week with incidents."""
 
 
+def incident(sort: Sort, strength: str, start: float, seconds: float, servers: Mapping[str, Hardware]) -> Incident:
+    """One incident of so many seconds at the servers where such a one happens."""
+    names = list(servers)
+    chosen = tuple(names if sort.where == "all" else names[:1] if sort.where == "main" else names[-1:])
+    value = sort.values[STRENGTHS.index(strength)]
+    made = {each: sort.make(start, start + seconds, value, servers[each]) for each in chosen}
+    return Incident(sort, strength, start, start + seconds, chosen, made)
+
+
 def schedule(days: int, servers: Mapping[str, Hardware], rng: np.random.Generator) -> list[Incident]:
     """Every sort in every strength once, in random order, at random times after the days of learning, well apart."""
     wanted = [(sort, place) for sort in SORTS for place in range(len(STRENGTHS))]
@@ -165,10 +174,7 @@ def schedule(days: int, servers: Mapping[str, Hardware], rng: np.random.Generato
     for place, seconds, gap in zip(order, lasts.tolist(), gaps[:-1].tolist(), strict=True):
         sort, strength = wanted[place]
         start += gap
-        names = list(servers)
-        chosen = tuple(names if sort.where == "all" else names[:1] if sort.where == "main" else names[-1:])
-        made = {each: sort.make(start, start + seconds, sort.values[strength], servers[each]) for each in chosen}
-        found.append(Incident(sort, STRENGTHS[strength], start, start + seconds, chosen, made))
+        found.append(incident(sort, STRENGTHS[strength], start, seconds, servers))
         start += seconds
     return found
 

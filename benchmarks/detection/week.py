@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,15 +91,12 @@ class Part:
     """How many there were in earlier stretches."""
 
 
-def play(week: Week, incidents: list[Incident] | None = None) -> Iterator[tuple[float, dict[str, Part]]]:
-    """(end of the stretch in seconds since the week began, by model what happened in it), in order of time.
-
-    `incidents` are those of the week where none are given.
-    """
+def play(week: Week, incidents: Sequence[Incident]) -> Iterator[tuple[float, dict[str, Part]]]:
+    """(end of the stretch in seconds since the week began, by model what happened in it), in order of time."""
     effects: dict[str, list[Effect]] = {name: [] for name in week.traffic()}
-    if not week.with_incidents and incidents is None:
+    if not week.with_incidents:
         effects = decoys(week.days, week.hardware(), week.rng(1))
-    for incident in week.incidents() if incidents is None else incidents:
+    for incident in incidents:
         for name, found in incident.effects.items():
             effects[name] += found
     models = {name: _Model(week, name, place, effects[name]) for place, name in enumerate(week.traffic())}
