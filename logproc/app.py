@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,15 +20,17 @@ from logproc.settings import Settings
 from logproc.stores.archives import UnusableArchiveError, open_archive
 from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
 from logproc.stores.index import Index, now_ms, read_counters
-from logproc.tailing.block import Cursor
 from logproc.tailing.follower import Follower
 from logproc.tailing.wake import Waker
 from logproc.web.alerts_api import alerts_routes
 from logproc.web.api import LONGEST_S, api_routes
 from logproc.web.elsewhere import Elsewhere
+from logproc.web.health import readiness
 from logproc.web.metrics_page import MetricsPage
+from logproc.web.now_api import commit_facts, now_routes
 from logproc.web.relay import relay_routes
 from logproc.web.server import WebServer, application, read_token
+from logproc.web.stream import Stream
 
 log = structlog.get_logger("logproc.app")
 
@@ -69,24 +71,25 @@ class App:
         self.measure: Measure | None = None
         self.notify: Notify | None = None
         self._alert_documents: AlertDocuments | None = None
+        self._stream: Stream | None = None
         self.web: WebServer | None = None
         try:
             if "measure" in only:
-                self.measure = _Telling(settings, settings.state)
-                self._add(self.measure)
+                self.measure = Measure(settings, settings.state)
+                feeder = self._add(self.measure)
                 if "notify" in only:
                     self.notify = Notify(settings, settings.state, build(settings), failed=self._fail)
                     self._alert_documents = _alert_documents(settings, self.notify)
-                    self.measure.told = self._tell
+                feeder.committed = self._tell
             if "index" in only:
-                self._add(_index(settings))
+                self._add(_index(settings)).committed = self._tell_listeners
             if self.measure is not None and serve:
                 self.web = WebServer(self._application(self.measure), settings.http)
         except BaseException:
             self._close()
             raise
 
-    def _add(self, consumer: Consumer) -> None:
+    def _add(self, consumer: Consumer) -> Feeder:
         logs = self.settings.logs
         follower = Follower(
             logs.paths, consumer.cursors(), start=logs.start, wrapped=logs.wrapped, first_start=consumer.is_new
@@ -95,6 +98,7 @@ class App:
         feeder = Feeder(consumer, follower, waker, once=self._once)
         thread = threading.Thread(target=self._run_one, args=(feeder,), name=consumer.name, daemon=True)
         self._fed.append(_Fed(consumer, feeder, waker, thread))
+        return feeder
 
     def _application(self, measure: Measure) -> Starlette:
         own: dict[str, Standing] = {fed.consumer.name: fed.feeder.progress for fed in self._fed}
@@ -114,8 +118,29 @@ class App:
             lambda: read_counters(index_db),
             list if notify is None else notify.gauges,
         )
-        pages = [*self._questions(), *([] if notify is None else _alerts_pages(self.settings, notify))]
+        self._stream = Stream(
+            lambda: commit_facts(measure, progress(), now_ms()), lambda: readiness(progress()), elsewhere.last_written
+        )
+        pages = [
+            *self._stream.routes,
+            *now_routes(self.settings, measure.servers, now_ms),
+            *self._questions(),
+            *([] if notify is None else self._alerts_pages(notify)),
+        ]
         return application(page, progress, read_token(self.settings.http), pages)
+
+    def _alerts_pages(self, notify: Notify) -> list[Route]:
+        """The relay, and the pages about alerts and silences."""
+
+        def changed() -> None:
+            notify.wake()
+            self._tell_listeners()
+
+        measure_db = self.settings.state / "measure.db"
+        return [
+            *relay_routes(notify.deliveries, self.settings.alerts.routes, now_ms),
+            *alerts_routes(measure_db, notify.deliveries, now_ms, changed),
+        ]
 
     def _questions(self) -> list[Route]:
         """The pages that find requests."""
@@ -174,6 +199,8 @@ class App:
         for fed in self._fed:
             if fed.thread.ident is not None:
                 fed.thread.join()
+        if self._stream is not None:
+            self._stream.close()
         if self.web is not None:
             self.web.stop()
         self._close()
@@ -183,6 +210,12 @@ class App:
         for each in (self.notify, self._alert_documents):
             if each is not None:
                 each.wake()
+        self._tell_listeners()
+
+    def _tell_listeners(self) -> None:
+        """There is something new to be seen."""
+        if self._stream is not None:
+            self._stream.changed()
 
     def _close(self) -> None:
         for fed in self._fed:
@@ -195,25 +228,6 @@ class App:
         if self.notify is not None:
             self.notify.stop()
             self.notify = None
-
-
-class _Telling(Measure):
-    """`measure`, which calls somebody after each commit."""
-
-    told: Callable[[], None] = staticmethod(lambda: None)
-
-    def commit(self, cursors: Sequence[Cursor], events: Mapping[str, int], dropped: Sequence[int] = ()) -> None:
-        super().commit(cursors, events, dropped)
-        self.told()
-
-
-def _alerts_pages(settings: Settings, notify: Notify) -> list[Route]:
-    """The relay, and the pages about alerts and silences."""
-    measure_db = settings.state / "measure.db"
-    return [
-        *relay_routes(notify.deliveries, settings.alerts.routes, now_ms),
-        *alerts_routes(measure_db, notify.deliveries, now_ms, notify.wake),
-    ]
 
 
 def _alert_documents(settings: Settings, notify: Notify) -> AlertDocuments | None:

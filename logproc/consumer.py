@@ -130,6 +130,8 @@ class Feeder:
     ) -> None:
         self.consumer = consumer
         self.progress = Progress()
+        self.committed: Callable[[], None] = lambda: None
+        """Called after each commit, in the thread of the loop."""
         self._follower = follower
         self._waker = waker
         self._once = once
@@ -215,6 +217,7 @@ class Feeder:
                 log.warning("a file was gone before it was read", file=name, bytes=size, consumer=self.consumer.name)
             self._try(lambda: self.consumer.commit(cursors, events, dropped))
             self._follower.settled()
+            self.committed()
         self._last_commit = time.monotonic()
         self._note_lag()
 

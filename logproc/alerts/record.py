@@ -52,3 +52,19 @@ def after(path: Path, seq: int, limit: int = 1000) -> list[tuple[int, Alert]]:
         raise
     finally:
         connection.close()
+
+
+def newest(path: Path) -> int:
+    """The highest `seq` that is committed; 0 where there is none.
+
+    Raises:
+        sqlite3.Error: the file cannot be read now.
+    """
+    connection = open_reader(path)
+    if connection is None:
+        return 0
+    try:
+        (seq,) = connection.execute("SELECT ifnull(max(seq), 0) FROM alerts").fetchone()
+        return int(seq)
+    finally:
+        connection.close()

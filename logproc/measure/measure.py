@@ -13,7 +13,7 @@ from logproc.alerts.judge import Judge
 from logproc.consumer import GRACE_MS, PausedError
 from logproc.measure.journal import Journal
 from logproc.measure.rejected import RejectedFile
-from logproc.measure.servers import Sample, Servers
+from logproc.measure.servers import Key, Sample, Server, Servers
 from logproc.measure.table import Cells, Table
 from logproc.measure.tally import declare, now_ms, tally
 from logproc.measure.totals import Totals
@@ -35,7 +35,8 @@ class Measure:
     rest_s = 0.0
 
     def __init__(self, settings: Settings, state: Path, clock: Callable[[], int] = now_ms) -> None:
-        self._journal = Journal(state / "measure.db")
+        self.path = state / "measure.db"
+        self._journal = Journal(self.path)
         self._totals = Totals(settings)
         self._servers = Servers()
         self._judge = Judge(settings.thresholds, warm_up_s=round(settings.alerts.warm_up_s))
@@ -146,6 +147,15 @@ class Measure:
                 for kind, model in known
             ]
         return list(self._servers.gauges(self._clock(), self._max_series)) + firing
+
+    def servers(self) -> list[tuple[Key, Server]]:
+        """The newest lines of every server. From any thread, to read only."""
+        return list(self._servers.all.items())
+
+    def requests(self) -> int:
+        """How many requests were counted and committed. From any thread."""
+        with self._published:
+            return int(self._totals.tables["requests"].committed().sum())
 
     @property
     def tables(self) -> Mapping[str, Table]:

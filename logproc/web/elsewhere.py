@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from logproc.state import load_cursors, open_reader
@@ -34,6 +35,14 @@ class Elsewhere:
     def exists(self) -> bool:
         """Whether there ever was such a consumer."""
         return self._database.exists()
+
+    def last_written(self) -> int:
+        """When its database was last written, ns: another value means that there is something new."""
+        written = 0
+        for path in (self._database, Path(f"{self._database}-wal")):
+            with suppress(OSError):
+                written = max(written, path.stat().st_mtime_ns)
+        return written
 
     @property
     def lag_bytes(self) -> int:

@@ -15,13 +15,16 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from logproc.consumer import Standing
 from logproc.measure.exposition import OPENMETRICS, TEXT
 from logproc.settings import Http
+from logproc.web import stream
 from logproc.web.door import Door, door_routes
+from logproc.web.health import health_routes
 from logproc.web.metrics_page import MetricsPage
 from logproc.web.page import Assets, page_routes
 from logproc.web.session import Sessions
@@ -46,37 +49,28 @@ def application(
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
         return Response(metrics_page.render(openmetrics=openmetrics), media_type=OPENMETRICS if openmetrics else TEXT)
 
-    def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    def readyz(_: Request) -> Response:
-        standing = progress()
-        needed = [standing[name] for name in ("measure", "notify") if name in standing]
-        consumers = {
-            name: {"lag_bytes": each.lag_bytes, "lag_seconds": round(each.lag_seconds, 3), "problem": each.problem}
-            for name, each in standing.items()
-        }
-        if any(not each.has_caught_up or each.problem for each in needed):
-            status, code = "not ready", 503
-        else:
-            status, code = ("degraded" if any(each.problem for each in standing.values()) else "ready"), 200
-        return JSONResponse({"status": status, "consumers": consumers}, status_code=code)
-
     sessions = None if token is None else Sessions(token)
     return Starlette(
         routes=[
             *page_routes(Assets()),
             *door_routes(sessions),
             Route("/metrics", metrics),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            *health_routes(progress),
             *more,
         ],
         middleware=[
             Middleware(Door, sessions=sessions),
-            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=3),
+            Middleware(_Gzip, minimum_size=1024, compresslevel=3),
         ],
     )
+
+
+class _Gzip(GZipMiddleware):
+    """Packs what is worth it; a stream is never held back for that."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        packs = scope["type"] == "http" and scope["path"] != stream.PATH
+        await (super().__call__ if packs else self.app)(scope, receive, send)
 
 
 class WebServer:
