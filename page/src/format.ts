@@ -8,11 +8,16 @@ function locale(): string {
   return now().language === "zh" ? "zh-CN" : "en-GB";
 }
 
-/** Three digits that count: 0.123, 1.23, 12.3, 123, 1 234. */
+/** Three digits that count: 0.12, 1.23, 12.3, 123, 1,234. */
 function digits(value: number): string {
   const size = Math.abs(value);
   const fraction = size >= 99.95 || value === 0 ? 0 : size >= 9.995 ? 1 : 2;
-  return value.toLocaleString("en-GB", { maximumFractionDigits: fraction, useGrouping: true });
+  return value.toLocaleString("en-GB", { minimumFractionDigits: fraction, maximumFractionDigits: fraction });
+}
+
+/** Without zeros that say nothing, for axes: `5 s`, not `5.00 s`. */
+export function short(text: string): string {
+  return text.replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
 }
 
 /** ms → `12 ms`, `1.24 s`, `2 m 05 s`, `3 h 10 m`, `4 d 3 h`. */

@@ -51,11 +51,11 @@ export function Severity({ severity, state }: { severity: string; state: string 
   );
 }
 
-/** A stacked bar of parts, hatched; the numbers stand in `label` for those who do not see it. */
-export function Bar({ parts, label }: { parts: [name: string, size: number][]; label: string }) {
+/** A stacked bar of parts, hatched, over `width` of its place (0 to 1); the numbers stand in `label` for those who do not see it. */
+export function Bar({ parts, label, width = 1 }: { parts: [name: string, size: number][]; label: string; width?: number }) {
   const sum = parts.reduce((all, [, size]) => all + Math.max(0, size), 0);
   return (
-    <span class="bar" role="img" aria-label={label}>
+    <span class="bar" role="img" aria-label={label} style={{ width: `${100 * width}%` }}>
       {sum > 0 &&
         parts.map(([name, size]) => {
           const look = CAUSES[name];

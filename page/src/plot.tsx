@@ -1,12 +1,13 @@
 /** A plot over time: lines or stacked bars, alerts as bands, and from every point a way to the requests behind it. */
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { type Band, drawBands, drawLetters } from "./bands";
 import { css, fill, type Hatch, type Look } from "./colors";
 import { clock } from "./format";
 import { Swatch } from "./parts";
-import { go, useUrl } from "./url";
+import { axis, useSurface } from "./surface";
+import { go } from "./url";
 import { iso } from "./time";
 import { t } from "./words";
 
@@ -27,6 +28,8 @@ interface Props {
   stepMs: number;
   lines: Line[];
   format: (value: number | null) => string;
+  /** The same for the numbers at the axis. */
+  axisFormat: (value: number) => string;
   /** ms since 1970. */
   range: [number, number];
   bands: Band[];
@@ -58,10 +61,13 @@ function timeLabels(_: uPlot, splits: number[], __: number, ___: number, step: n
   });
 }
 
+/** An axis of time. */
+export function timeAxis(): uPlot.Axis {
+  return { ...axis(), size: 26, values: timeLabels, space: 64 };
+}
+
 function options(props: () => Props, width: number, pointed: (index: number | null) => void): uPlot.Options {
-  const { kind, lines, format } = props();
-  const axis = { stroke: () => css("--muted"), grid: { stroke: () => css("--grid"), width: 1 }, ticks: { show: false } };
-  const font = "11px system-ui, sans-serif";
+  const { kind, lines, axisFormat: format } = props();
   const series: uPlot.Series[] = lines.map((line) => ({
     label: line.label,
     stroke: () => css(line.color),
@@ -102,8 +108,8 @@ function options(props: () => Props, width: number, pointed: (index: number | nu
       },
     },
     axes: [
-      { ...axis, font, size: 26, gap: 4, values: timeLabels, space: 64 },
-      { ...axis, font, size: 58, gap: 4, values: (_, splits) => splits.map((each) => format(each)), space: 34 },
+      timeAxis(),
+      { ...axis(), size: 58, values: (_, splits) => splits.map((each) => format(each)), space: 34 },
     ],
     series: [{}, ...(kind === "lines" ? series : stack)],
     hooks: {
@@ -155,28 +161,15 @@ function lastKnown(props: Props): number | null {
 }
 
 export function Plot(props: Props) {
-  const place = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef(props);
   latest.current = props;
   const [pointed, setPointed] = useState<number | null>(null);
   const pressed = useRef(0);
-  const { theme, language } = useUrl();
   const shape = `${props.kind} ${props.lines.map((line) => `${line.label}${line.color}`).join()}`;
-
-  useLayoutEffect(() => {
-    const element = place.current!;
-    const made = new uPlot(options(() => latest.current, element.clientWidth || 300, setPointed), data(latest.current), element);
-    plot.current = made;
-    const seen = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
-    seen.observe(element);
-    return () => {
-      seen.disconnect();
-      made.destroy();
-    };
-  }, [shape, language]);
-  useEffect(() => plot.current?.setData(data(latest.current)), [props.times, props.lines, props.range[0], props.range[1]]);
-  useEffect(() => plot.current?.redraw(false), [theme, props.bands, props.threshold]);
+  const [from, to] = props.range;
+  const drawn = useMemo(() => data(props), [props.times, props.lines, from, to]);
+  const { place, plot } = useSurface((width) => options(() => latest.current, width, setPointed), drawn, shape);
+  useEffect(() => plot.current?.redraw(false), [props.bands, props.threshold]);
 
   const count = props.times.length;
   const index = pointed !== null && pointed < count ? pointed : lastKnown(props);

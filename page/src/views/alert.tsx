@@ -39,6 +39,8 @@ export function OneAlert({ id, known, again, changed }: { id: string; known: Ale
 
 function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; changed: () => void }) {
   const { language } = useUrl();
+  // The last entry may tell only that it is over: what showed it stands in one before.
+  const examples = [alert, ...entries.toReversed()].find((each) => each.examples?.length)?.examples ?? [];
   const shares = Object.entries(alert.shares ?? {}).filter(([, share]) => share > 0);
   const from = Date.parse(alert.since);
   const to = Date.parse(alert.until ?? "") || Date.now();
@@ -97,9 +99,9 @@ function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; ch
         </>
       )}
       <h3>{t("examples")}</h3>
-      {alert.examples?.length ? (
+      {examples.length > 0 ? (
         <ul class="examples">
-          {alert.examples.map((id) => (
+          {examples.map((id) => (
             <Example key={id} id={id} alert={alert} />
           ))}
         </ul>

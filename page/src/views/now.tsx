@@ -5,7 +5,7 @@ import { type About, type Alert, type Group, type Page, type Series, type Server
 import { type Band, bandsOf } from "../bands";
 import { OUTCOMES, CAUSES } from "../colors";
 import { Filters } from "../filters";
-import { count, duration, nsDuration, percent, rate } from "../format";
+import { count, duration, nsDuration, percent, rate, short } from "../format";
 import { Empty, Failed, Loading, Severity } from "../parts";
 import { type Line, Plot } from "../plot";
 import { Servers } from "../servers";
@@ -176,11 +176,11 @@ function Plots({ series, span, bands, about }: { series: Series; span: [number, 
   const common = { times: all.seconds, stepMs: series.step_ms, range: span, bands };
   return (
     <div class="plots">
-      <Plot {...common} title={t("plot_outcomes")} kind="stack" lines={all.outcomes} format={rate} onPick={pick("time")} />
-      <Plot {...common} title={t("plot_duration")} kind="lines" lines={all.duration} format={duration} threshold={ms(about?.thresholds["duration_s"])} onPick={pick("duration")} />
-      <Plot {...common} title={t("plot_split")} kind="stack" lines={all.split} format={duration} onPick={pick("duration")} />
-      <Plot {...common} title={t("plot_ttft")} kind="lines" lines={all.ttft} format={duration} threshold={ms(about?.thresholds["ttft_s"])} onPick={pick("duration")} />
-      <Plot {...common} title={t("plot_tokens")} kind="lines" lines={all.tokens} format={rate} onPick={pick("time")} />
+      <Plot {...common} title={t("plot_outcomes")} kind="stack" lines={all.outcomes} format={rate} axisFormat={(value) => short(rate(value))} onPick={pick("time")} />
+      <Plot {...common} title={t("plot_duration")} kind="lines" lines={all.duration} format={duration} axisFormat={(value) => short(duration(value))} threshold={ms(about?.thresholds["duration_s"])} onPick={pick("duration")} />
+      <Plot {...common} title={t("plot_split")} kind="stack" lines={all.split} format={duration} axisFormat={(value) => short(duration(value))} onPick={pick("duration")} />
+      <Plot {...common} title={t("plot_ttft")} kind="lines" lines={all.ttft} format={duration} axisFormat={(value) => short(duration(value))} threshold={ms(about?.thresholds["ttft_s"])} onPick={pick("duration")} />
+      <Plot {...common} title={t("plot_tokens")} kind="lines" lines={all.tokens} format={rate} axisFormat={(value) => short(rate(value))} onPick={pick("time")} />
     </div>
   );
 }

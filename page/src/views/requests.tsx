@@ -146,6 +146,7 @@ export function Requests() {
 
 function Table({ items }: { items: Doc[] }) {
   const { request } = useUrl();
+  const longest = Math.max(...items.map((doc) => doc["event.duration"] ?? 0));
   return (
     <table class="rows">
       <thead>
@@ -177,14 +178,14 @@ function Table({ items }: { items: Doc[] }) {
       </thead>
       <tbody>
         {items.map((doc) => (
-          <Row key={doc["event.id"]} doc={doc} isShown={doc["event.id"] === request} />
+          <Row key={doc["event.id"]} doc={doc} longest={longest} isShown={doc["event.id"] === request} />
         ))}
       </tbody>
     </table>
   );
 }
 
-function Row({ doc, isShown }: { doc: Doc; isShown: boolean }) {
+function Row({ doc, longest, isShown }: { doc: Doc; longest: number; isShown: boolean }) {
   const parts = split(doc);
   const there = link({ request: doc["event.id"] });
   return (
@@ -200,7 +201,11 @@ function Row({ doc, isShown }: { doc: Doc; isShown: boolean }) {
       <td class="number">{nsDuration(doc["event.duration"])}</td>
       <td class="wide">
         {parts && (
-          <Bar parts={parts.map((each) => [each.name, each.ms])} label={parts.map((each) => `${causeWord(each.name)} ${nsDuration(each.ms * 1e6)}`).join(", ")} />
+          <Bar
+            width={(doc["event.duration"] ?? 0) / longest}
+            parts={parts.map((each) => [each.name, each.ms])}
+            label={parts.map((each) => `${causeWord(each.name)} ${nsDuration(each.ms * 1e6)}`).join(", ")}
+          />
         )}
       </td>
       <td class="number">{nsDuration(doc["llm.ttft"])}</td>
