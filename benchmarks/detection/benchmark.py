@@ -12,18 +12,21 @@ from benchmarks.detection.arrivals import DAY_S
 from benchmarks.detection.competitors import Signals
 from benchmarks.detection.feed import Feed, episodes
 from benchmarks.detection.incidents import Incident
-from benchmarks.detection.scoring import Episode, Score, score
+from benchmarks.detection.scoring import Score, score
 from benchmarks.detection.week import HOSTS, Week, play
 
 OURS: Final = "logproc"
+PLAIN: Final = "logproc, plain log"
+"""The same on the log of another tool, see `Feed`."""
 RANDOM: Final = "random"
 RULES: Final[dict[str, Callable[[Signals], list[tuple[str, competitors.Mask]]]]] = {
     "fixed threshold": competitors.fixed,
     "fixed, for 5 min": competitors.held,
     "rolling mean ± 3σ": competitors.rolling,
+    "rolling, for 2 min": competitors.rolling_held,
     "EWMA ± 3σ": competitors.ewma,
 }
-DETECTORS: Final = (OURS, *RULES, RANDOM)
+DETECTORS: Final = (OURS, PLAIN, *RULES, RANDOM)
 RANDOM_DRAWS: Final = 20
 SMALL_BOUNDS_S: Final = (3.0, 0.8)
 LARGE_BOUNDS_S: Final = (20.0, 0.8)
@@ -36,18 +39,18 @@ def one_week(week: Week, incidents: list[Incident] | None = None) -> Scores:
     """Simulate a week, and score every detector on it; with the week's own incidents, or those that are given."""
     if incidents is None:
         incidents = week.incidents()
-    feed = Feed()
+    feeds = {OURS: Feed(), PLAIN: Feed(plain=True)}
     bounds = LARGE_BOUNDS_S if week.is_large else SMALL_BOUNDS_S
     signals = {model: Signals(bounds) for model in week.traffic()}
     begin = 0.0
     for end, parts in play(week, incidents):
-        feed.take(end, parts)
+        for feed in feeds.values():
+            feed.take(end, parts)
         for model, part in parts.items():
             signals[model].take(begin, end, part.requests, part.heartbeats)
         begin = end
     seconds = float(week.days * DAY_S)
-    ours = episodes(feed.alerts, seconds)
-    found: dict[str, list[Episode]] = {OURS: ours}
+    found = {name: episodes(feed.alerts, seconds) for name, feed in feeds.items()}
     for name, rule in RULES.items():
         found[name] = [
             each for model in signals for each in competitors.episodes(rule(signals[model]), model, HOSTS[model])
@@ -59,7 +62,7 @@ def one_week(week: Week, incidents: list[Incident] | None = None) -> Scores:
     rng = week.rng(30)
     scores[RANDOM] = Score()
     for _ in range(RANDOM_DRAWS):
-        drawn = competitors.random(ours, seconds, rng)
+        drawn = competitors.random(found[OURS], seconds, rng)
         scores[RANDOM].add(score(incidents, drawn, level=week.level, is_large=week.is_large, days=week.days))
     return scores
 

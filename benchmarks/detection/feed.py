@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -38,15 +39,20 @@ PATH: Final = "/v1/chat/completions"
 STATUS: Final = {SERVER_ERROR: 500, REJECTED: 401, REJECTED_200: 200, DISCONNECT: 499}
 FINISH: Final = {0: "stop", 1: "length", EMPTY: "stop"}
 GPU: Final = "GPU-0"
+NOT_IN_PLAIN: Final = ("cached_tokens", "ttft_ms", "stall_max_ms", "queue_ms", "prefill_ms", "decode_ms", "tpot_ms")
 _START_MS: Final = START_S * 1000
 
 
 class Feed:
-    """Gives the stretches of a week to a judge, and keeps its alerts."""
+    """Gives the stretches of a week to a judge, and keeps its alerts.
 
-    def __init__(self, thresholds: Thresholds | None = None) -> None:
-        thresholds = thresholds or Thresholds()
+    A `plain` log is one that another tool wrote: time, model, status, tokens and duration of each request, no more.
+    """
+
+    def __init__(self, *, plain: bool = False) -> None:
+        thresholds = Thresholds()
         self.alerts: list[Alert] = []
+        self._plain = plain
         self._judge = Judge(thresholds)
         self._gatherer = Gatherer(thresholds)
         self._flagger = Flagger(thresholds)
@@ -59,7 +65,8 @@ class Feed:
         for model, part in parts.items():
             events = self._events(model, part.requests)
             self._gatherer.add(events, self._kinds, self._flagger.bits(events, self._kinds), buckets)
-            lines += list(server_lines(model, part))
+            if not self._plain:
+                lines += list(server_lines(model, part))
         self._judge.take(buckets, sorted(lines, key=lambda each: each.second))
         # What ends a moment before the stretch does may be written a moment after it.
         self.alerts += self._judge.advance(START_S + int(end) - 1)
@@ -73,7 +80,7 @@ class Feed:
         many = requests.stream & (requests.completion >= LEAST_TOKENS_FOR_SPEED)
         with np.errstate(invalid="ignore", divide="ignore"):
             tpot = np.where(many, np.maximum(duration - ttft, 0.0) / (requests.completion - 1), np.nan)
-        return Events(
+        events = Events(
             kind=kind,
             time_ms=time_ms,
             second=time_ms // 1000,
@@ -91,12 +98,16 @@ class Feed:
             decode_ms=decode,
             tpot_ms=tpot,
         )
+        return replace(events, **dict.fromkeys(NOT_IN_PLAIN)) if self._plain else events
 
     def _kind_numbers(self, model: str) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The number of the kind of each outcome, not streamed and streamed."""
         found = self._numbers.get(model)
         if found is None:
             keys = [_key(model, outcome, stream) for outcome in range(len(OUTCOMES)) for stream in (False, True)]
+            if self._plain:
+                nothing = dict.fromkeys(("outcome", "operation", "finish_reason", "stream"))
+                keys = [key | nothing for key in keys]
             found = np.array([self._kinds.number({"event": "request"} | key) for key in keys], np.int32)
             self._kinds.twins = np.array([kind.empty_twin for kind in self._kinds.list], np.int32)
             self._kinds.streams = np.array([kind.stream for kind in self._kinds.list], np.bool_)
