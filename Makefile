@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := var/bench
-SOURCES := serve logproc tests benchmarks kibana
+SOURCES := serve logproc tests benchmarks kibana pipelines
 
 # The first interpreter that is new enough and can make virtual environments: python3, else the newest python3.x.
 ifndef PYTHON
@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench torture nightly clean
+.PHONY: help demo test check bench torture nightly page clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,8 +50,14 @@ nightly: $(VENV)/installed-dev ## the model of the follower with 5,000 examples,
 	@LOGPROC_KILLS=200 LOGPROC_OUTAGE_S=60 $(BIN)/python -m pytest -rP tests/e2e/test_elasticsearch_exact.py
 	@$(BIN)/python -m tests.torture --kills $(KILLS)
 
+page: page/node_modules/.package-lock.json ## build the web page into logproc/web/assets (needs Node >= 18 and npm; users need neither)
+	@cd page && npm run --silent build
+
+page/node_modules/.package-lock.json: page/package.json page/package-lock.json
+	@cd page && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+
 clean: ## remove the virtual environment and caches; logs and databases stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) page/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find serve logproc tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is younger than pyproject.toml while the environment holds what pyproject.toml asks for.

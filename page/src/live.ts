@@ -14,13 +14,24 @@ export interface Live {
   at: number;
   isConnected: boolean;
   readiness: Readiness | null;
+  /** How far the slowest consumer is behind, seconds. */
+  lagS: number;
 }
 
-let live: Live = { commits: 0, at: 0, isConnected: false, readiness: null };
+let live: Live = { commits: 0, at: 0, isConnected: false, readiness: null, lagS: 0 };
 const listeners = new Set<(live: Live) => void>();
 let source: EventSource | null = null;
 const POLL_MS = 5000;
 let polling = 0;
+
+function lagOf(lags: Record<string, number>): number {
+  return Math.max(0, ...Object.values(lags));
+}
+
+function ready(readiness: Readiness): void {
+  const lags = Object.entries(readiness.consumers).map(([name, each]) => [name, each.lag_seconds] as const);
+  change({ readiness, lagS: lagOf(Object.fromEntries(lags)) });
+}
 
 function change(what: Partial<Live>): void {
   live = { ...live, ...what };
@@ -30,7 +41,8 @@ function change(what: Partial<Live>): void {
 async function poll(): Promise<void> {
   try {
     const answer = await fetch("/readyz");
-    change({ readiness: (await answer.json()) as Readiness, commits: live.commits + 1, at: Date.now() });
+    ready((await answer.json()) as Readiness);
+    change({ commits: live.commits + 1, at: Date.now() });
   } catch {
     change({ readiness: null });
   }
@@ -44,10 +56,11 @@ export function connect(): void {
     clearInterval(polling);
     change({ isConnected: true });
   });
-  source.addEventListener("commit", () => change({ commits: live.commits + 1, at: Date.now(), isConnected: true }));
-  source.addEventListener("state", (event) => {
-    change({ readiness: JSON.parse((event as MessageEvent<string>).data) as Readiness });
+  source.addEventListener("commit", (event) => {
+    const { lag_s } = JSON.parse((event as MessageEvent<string>).data) as { lag_s: Record<string, number> };
+    change({ commits: live.commits + 1, at: Date.now(), isConnected: true, lagS: lagOf(lag_s) });
   });
+  source.addEventListener("state", (event) => ready(JSON.parse((event as MessageEvent<string>).data) as Readiness));
   source.addEventListener("error", () => {
     change({ isConnected: false });
     clearInterval(polling);

@@ -55,7 +55,7 @@ export function Severity({ severity, state }: { severity: string; state: string 
 export function Bar({ parts, label, width = 1 }: { parts: [name: string, size: number][]; label: string; width?: number }) {
   const sum = parts.reduce((all, [, size]) => all + Math.max(0, size), 0);
   return (
-    <span class="bar" role="img" aria-label={label} style={{ width: `${100 * width}%` }}>
+    <span class="bar" role="img" aria-label={label} style={width < 1 ? { width: `${100 * width}%` } : {}}>
       {sum > 0 &&
         parts.map(([name, size]) => {
           const look = CAUSES[name];

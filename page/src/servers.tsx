@@ -29,13 +29,14 @@ export function Servers({ items }: { items: Server[] }) {
         {items.map((server) => (
           <li key={`${server.host} ${server.pid}`}>
             <h3>
-              <bdi>{shown(server.host, 60)}</bdi> <small>{shown(server.model, 60)}</small>
+              <bdi>{shown(server.host, 60)}</bdi> <small>{shown(server.model, 60)}</small>{" "}
+              {server.state && server.state !== "up" && <span class="down">{t(server.state === "stopped" ? "stopped" : "gone")}</span>}
             </h3>
             <p class="muted">
-              {server.started_at && `${t("up_for", { n: ago(server.started_at) })} · `}
+              {server.state === "up" && server.started_at && `${t("up_for", { n: ago(server.started_at) })} · `}
               {t("seen", { n: ago(server.seen_at) })}
             </p>
-            <p>
+            <p hidden={server.in_flight === null}>
               {t("in_flight")} <b>{server.in_flight ?? "–"}</b>
               {server.oldest_s !== null && `, ${t("oldest", { n: duration(server.oldest_s * 1000) })}`}
             </p>

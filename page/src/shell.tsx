@@ -165,16 +165,11 @@ function RangePicker() {
   );
 }
 
-/** How far the slowest consumer is behind, seconds. */
-function lagOf(live: ReturnType<typeof useLive>): number {
-  return Math.max(0, ...Object.values(live.readiness?.consumers ?? {}).map((each) => each.lag_seconds));
-}
-
 /** One word on how fresh the page is. */
 function Freshness() {
   const state = useUrl();
   const live = useLive();
-  const lag = lagOf(live);
+  const lag = live.lagS;
   let word = isLive(state) ? t("live") : t("past");
   let kind = isLive(state) ? "good" : "still";
   if (!live.isConnected && live.commits > 0 && live.readiness === null) [word, kind] = [t("disconnected"), "bad"];
@@ -192,7 +187,7 @@ function Freshness() {
 /** What is wrong with logproc itself, in a sentence. */
 function Trouble() {
   const live = useLive();
-  const lag = lagOf(live);
+  const lag = live.lagS;
   const problem = Object.entries(live.readiness?.consumers ?? {}).find(([, each]) => each.problem);
   let text = "";
   if (!live.isConnected && live.commits > 0 && live.readiness === null) text = t("disconnected_long");

@@ -107,6 +107,8 @@ const words = {
   kv_cache: ["KV cache", "KV 缓存"],
   gpu_memory: ["GPU {n} memory", "GPU {n} 显存"],
   gpu_busy: ["GPU {n} busy", "GPU {n} 利用率"],
+  gone: ["gone", "失联"],
+  stopped: ["stopped", "已停止"],
   seen: ["seen {n} ago", "{n}前有消息"],
   up_for: ["up {n}", "已运行 {n}"],
   no_servers: ["No server has told its load lately (heartbeats).", "最近没有服务器报告负载（心跳）。"],

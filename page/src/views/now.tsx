@@ -1,5 +1,6 @@
 /** Now: how it goes, live. */
 
+import type { ComponentChildren } from "preact";
 import { useMemo } from "preact/hooks";
 import { type About, type Alert, type Group, type Page, type Series, type Server, type Step, type Summary, useAnswer } from "../api";
 import { type Band, bandsOf } from "../bands";
@@ -53,15 +54,16 @@ export function Now() {
       ) : (
         <>
           {error && <Failed error={error} />}
-          <Tiles series={series.value} total={summary.value?.total ?? null} servers={servers.value?.items ?? []} span={shown} />
+          <Tiles tolerated={about.value?.thresholds["error_ratio"] ?? 0} series={series.value} total={summary.value?.total ?? null} servers={servers.value?.items ?? []} span={shown} />
           {series.value.items.length === 0 ? (
             <Empty state={state} />
           ) : (
-            <Plots series={series.value} span={shown} bands={bands} about={about.value} />
+            <Plots series={series.value} span={shown} bands={bands} about={about.value}>
+              {servers.value && <Servers items={servers.value.items} />}
+            </Plots>
           )}
         </>
       )}
-      {servers.value && <Servers items={servers.value.items} />}
     </div>
   );
 }
@@ -98,7 +100,16 @@ function Tile({ name, value, unit, note, tone }: { name: string; value: string; 
   );
 }
 
-function Tiles({ series, total, servers, span }: { series: Series; total: Group | null; servers: Server[]; span: [number, number] }) {
+interface TilesProps {
+  /** So large a share may fail before it is an error. */
+  tolerated: number;
+  series: Series;
+  total: Group | null;
+  servers: Server[];
+  span: [number, number];
+}
+
+function Tiles({ tolerated, series, total, servers, span }: TilesProps) {
   const seconds = Math.max(1, (span[1] - span[0]) / 1000);
   const failed = FAILED.reduce((sum, name) => sum + (total?.outcomes[name] ?? 0), 0);
   const ttft = total?.ttft_ms ?? null;
@@ -108,7 +119,7 @@ function Tiles({ series, total, servers, span }: { series: Series; total: Group 
   return (
     <dl class="tiles">
       <Tile name={t("requests_per_second")} value={rate(total ? total.requests / seconds : 0)} unit={t("per_s")} note={count(total?.requests ?? 0)} />
-      <Tile name={t("failed_share")} value={total ? percent(failed / total.requests) : "–"} note={count(failed)} tone={failed ? "is-bad" : ""} />
+      <Tile name={t("failed_share")} value={total ? percent(failed / total.requests) : "–"} note={count(failed)} tone={total && failed / total.requests > tolerated ? "is-bad" : ""} />
       <Tile name={t("p95_duration")} value={nsDuration(total?.duration_ns.p95)} note={`P50 ${nsDuration(total?.duration_ns.p50)} · P99 ${nsDuration(total?.duration_ns.p99)}`} />
       <Tile
         name={t("p95_ttft")}
@@ -133,7 +144,15 @@ function whole(series: Series, until: number): { times: number[]; steps: (Step |
   return { times, steps: times.map((at) => known.get(at)) };
 }
 
-function Plots({ series, span, bands, about }: { series: Series; span: [number, number]; bands: Band[]; about: About | undefined }) {
+interface PlotsProps {
+  series: Series;
+  span: [number, number];
+  bands: Band[];
+  about: About | undefined;
+  children: ComponentChildren;
+}
+
+function Plots({ series, span, bands, about, children }: PlotsProps) {
   const { language } = useUrl();
   const all = useMemo(() => {
     const { times, steps } = whole(series, span[1]);
@@ -181,6 +200,7 @@ function Plots({ series, span, bands, about }: { series: Series; span: [number, 
       <Plot {...common} title={t("plot_split")} kind="stack" lines={all.split} format={duration} axisFormat={(value) => short(duration(value))} onPick={pick("duration")} />
       <Plot {...common} title={t("plot_ttft")} kind="lines" lines={all.ttft} format={duration} axisFormat={(value) => short(duration(value))} threshold={ms(about?.thresholds["ttft_s"])} onPick={pick("duration")} />
       <Plot {...common} title={t("plot_tokens")} kind="lines" lines={all.tokens} format={rate} axisFormat={(value) => short(rate(value))} onPick={pick("time")} />
+      {children}
     </div>
   );
 }
