@@ -1,0 +1,66 @@
+"""Requests as points of a plot, length against time: the odd ones first, and of all of them an even sample.
+
+The sample is made by the random end of the ids: the same requests are shown however often one asks, and the requests
+of a shorter range of time are among those that are shown of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Final, Literal, get_args
+
+from logproc.stores.archive import Found
+from logproc.stores.fields import REQUEST_FIELDS
+
+Length = Literal["prompt_tokens", "completion_tokens"]
+Time = Literal["ttft", "decode", "duration"]
+LENGTHS: Final[tuple[Length, ...]] = get_args(Length)
+TIMES: Final[tuple[Time, ...]] = get_args(Time)
+
+TIME_BYTES: Final = 6
+"""Of an id: the rest of it is its random end."""
+
+FIELD_OF: Final = {field.column: field.name for field in REQUEST_FIELDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What is plotted against what."""
+
+    length: Length
+    time: Time
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of the two."""
+        return self.length, f"{self.time}_ns"
+
+    @property
+    def fields(self) -> tuple[str, str]:
+        """The fields of the two in a document."""
+        length, time = self.columns
+        return FIELD_OF[length], FIELD_OF[time]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """`total` requests have both; `shown` are some of them, oldest first."""
+
+    total: int
+    shown: list[Found]
+
+
+def chosen(odd: Iterable[tuple[int, bytes]], sample: Iterable[bytes], limit: int) -> set[bytes]:
+    """The ids to show: the `limit // 2` odd ones (time, id) that took longest, and as much of the sample as fits.
+
+    `sample` holds at least those `limit` ids whose ends are the lowest, where there are so many.
+    """
+    slowest = nsmallest(limit // 2, odd, key=lambda each: (-each[0], each[1]))
+    shown = {key for _, key in slowest}
+    for key in nsmallest(limit, sample, key=lambda key: key[TIME_BYTES:]):
+        if len(shown) >= limit:
+            break
+        shown.add(key)
+    return shown
