@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
@@ -97,6 +97,10 @@ class Standing(Protocol):
     def problem(self) -> str | None:
         """Why it cannot go on just now."""
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Files and directories that it cannot read, and why."""
+
 
 @dataclass
 class Progress:
@@ -108,6 +112,8 @@ class Progress:
     has_caught_up: bool = False
     problem: str | None = None
     """Why it cannot go on just now."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Files and directories that it cannot read, and why."""
 
     @property
     def lag_seconds(self) -> float:
@@ -206,6 +212,7 @@ class Feeder:
 
     def _note_lag(self) -> None:
         lag_bytes, seconds = self._follower.lag()
+        self.progress.unreadable = self._follower.unreadable
         self.progress.lag_bytes = lag_bytes
         self.progress.waiting_since = time.monotonic() - seconds if lag_bytes else None
 

@@ -277,6 +277,24 @@ def test_a_store_that_cannot_be_written_delays_no_metric_and_goes_on_when_mended
     assert pipeline.stop() == 0
 
 
+def test_a_log_that_cannot_be_read_is_named_until_it_can_be(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, [str(tmp_path / "*.jsonl")])
+    (tmp_path / "a.jsonl").write_bytes(now_line())
+    endless = tmp_path / "b.jsonl"
+    endless.symlink_to(endless)
+    pipeline.start()
+    until(pipeline.is_up, "the server")
+    until(lambda: json.loads(pipeline.get("/readyz")[1])["status"] == "degraded", "degraded")
+    told = json.loads(pipeline.get("/readyz")[1])["consumers"]["measure"]["unreadable"]
+    assert list(told) == [str(endless)]
+    assert "symbolic links" in told[str(endless)]
+
+    endless.unlink()
+
+    until(lambda: json.loads(pipeline.get("/readyz")[1])["status"] == "ready", "ready")
+    assert pipeline.stop() == 0
+
+
 def test_start_end_skips_what_was_there_on_the_very_first_start_only(tmp_path: Path) -> None:
     log = tmp_path / "a.jsonl"
     log.write_bytes(now_line() * 5)

@@ -92,6 +92,11 @@ class Notify:
         return next(iter(dict(self._problems).values()), None)
 
     @property
+    def unreadable(self) -> Mapping[str, str]:
+        """It reads no files."""
+        return {}
+
+    @property
     def lag_seconds(self) -> float:
         """How long it has not been able to plan."""
         since = self._unplanned_since

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from logproc.state import load_cursors, open_reader
 from logproc.tailing.block import Cursor
@@ -23,6 +24,7 @@ class Elsewhere:
 
     problem: str | None = None
     has_caught_up = True
+    unreadable: Final[Mapping[str, str]] = {}
 
     def __init__(self, database: Path, ours: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
