@@ -68,6 +68,9 @@ class Drift:
                     continue
                 if found.level and covered[model][place]:
                     found = found._replace(level=0, is_well=False)
+                elif found.level:
+                    window = series[model][place + 1 : place + 1 + LONG_S, 0]
+                    found = found._replace(since=second - LONG_S + 1 + int(np.flatnonzero(window)[0]))
                 yield model, second, found
 
     def _reading(

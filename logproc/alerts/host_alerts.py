@@ -52,10 +52,10 @@ class HostAlerts:
                 yield second
 
     def _look(self, name: str, host: Host, second: int) -> None:
-        if second < host.first + self._warm_up_s:
-            return
+        is_warm = second >= host.first + self._warm_up_s
         for reading in readings(host, second, self._thresholds):
-            self._lives.follow((reading.kind, "", name), second, reading)
+            if is_warm or reading.kind == "cold_start":  # of a new server nothing else is known
+                self._lives.follow((reading.kind, "", name), second, reading)
 
     def forget(self, second: int) -> None:
         """Let go of hosts of which nothing is expected any more."""

@@ -109,8 +109,7 @@ def _memory(host: Host, second: int, thresholds: Thresholds) -> Iterator[Reading
         for each in found:
             if worst is None or each.level > worst.level:
                 worst = each._replace(facts={**each.facts, "gpu": gpu})
-    if worst is not None:
-        yield worst
+    yield worst or _above("gpu_memory", 0.0, thresholds.gpu_memory_ratio, since=second)
 
 
 def _full_in(known: list[tuple[int, int, int]]) -> float | None:

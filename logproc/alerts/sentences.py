@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Final
 
 from logproc.alerts.alert import Alert
@@ -121,18 +122,24 @@ _CAUSES: Final = {
 }
 
 
+class _Unknown:
+    """Stands for a number that nobody knows."""
+
+    def __format__(self, _: str) -> str:
+        return "?"
+
+
 def sentences(alert: Alert) -> dict[str, str]:
     """The two sentences by language."""
-    values = {"what": alert.facts.get("what", "duration"), "what_zh": alert.facts.get("what_zh", "耗时")}
-    values |= {"value": alert.value or 0.0, "bound": alert.bound or 0.0, **alert.facts}
-    values.setdefault("prompt_factor", "?")
-    values.setdefault("answer_factor", "?")
+    values: defaultdict[str, object] = defaultdict(_Unknown, what="duration", what_zh="耗时")
+    values |= {name: value for name, value in alert.facts.items() if value is not None}
+    values |= {name: value for name in ("value", "bound") if (value := getattr(alert, name)) is not None}
     found = {}
     for place, language in enumerate(("en", "zh")):
-        what = _WHAT[alert.kind][place].format(**values)
+        what = _WHAT[alert.kind][place].format_map(values)
         who = alert.model or alert.host
         since = alert.since[11:19]
-        why = _CAUSES[alert.cause or "unknown"][place].format(**values)
+        why = _CAUSES[alert.cause or "unknown"][place].format_map(values)
         share = alert.shares.get(alert.cause or "", 0.0)
         if language == "en":
             told = f"{who or 'Everything'}: {what}, since {since} UTC"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -55,19 +55,25 @@ class ShareAlerts:
         which it is known to be slow, shape (seconds,).
         """
         slow = {model: np.zeros(end - start, np.bool_) for model in series}
-        sums = {model: windows(rows) for model, rows in series.items()}
+        warm = {model: self._warm(model, rows, start - LONG_S) for model, rows in series.items()}
+        sums = {model: windows(rows) for model, rows in warm.items()}
         for detector in self._detectors:
             judged = {}
             for model, (short, long) in sums.items():
                 usual = detector.usual(model, start // HOUR, self._history.hours)
-                found = judged[model] = detector.judge(model, series[model], short, long, usual)
-                cold = self._history.first[model] + self._warm_up_s - start
-                if cold > 0:
-                    found.level[:cold] = 0
-                    found.is_odd[:cold] = False
+                judged[model] = detector.judge(model, warm[model], short, long, usual)
             self._lead(detector, judged, start, end, slow)
         self.unsure = {key: since for key, since in self.unsure.items() if end - since <= 2 * TOGETHER_S}
         return slow
+
+    def _warm(self, model: str, rows: Ints, start: int) -> Ints:
+        """The seconds from `start` on without those in which the model was new."""
+        cold = self._history.first[model] + self._warm_up_s - start
+        if cold <= 0:
+            return rows
+        rows = rows.copy()
+        rows[:cold] = 0
+        return rows
 
     def _lead(
         self, detector: ShareDetector, judged: dict[str, Judged], start: int, end: int, slow: dict[str, Mask]
@@ -157,13 +163,18 @@ class ShareAlerts:
     def _write(self, detector: ShareDetector, key: Key, second: int, state: State) -> None:
         kind, who, _ = key
         life, models = self._lives.open[key], [who] if who else self._history.models(second)
-        now = self._history.total(models, max(life.since, second - KEEP_S), second + 1)
+        begin = max(life.since, second - KEEP_S)
+        now = self._history.total(models, begin, second + 1)
         bad, of = detector.columns_of(life.level, now)
         share = int(now[bad]) / int(now[of]) if now[of] else 0.0
         bound = detector.bound(who, life.level)
         found = diagnosis(self._history, kind, models, life.since, second)
         value = self._value(kind, now, share, bound)
-        self._lives.write(key, second, state, Finding(value, bound, int(now[of]), found, {"share": round(share, 4)}))
+        facts: dict[str, Any] = {"share": round(share, 4)}
+        if not who and now[bad]:
+            of_model = {model: self._history.total([model], begin, second + 1)[bad] / now[bad] for model in models}
+            facts["models"] = {model: round(float(share), 3) for model, share in of_model.items() if share}
+        self._lives.write(key, second, state, Finding(value, bound, int(now[of]), found, facts))
 
     def _value(self, kind: Kind, now: Ints, share: float, bound: float | None) -> float | None:
         """What is told to be wrong, in the unit of the threshold; never on the good side of the bound."""
