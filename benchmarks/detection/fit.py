@@ -88,6 +88,8 @@ def main() -> None:
     parser.add_argument("conversations", type=Path)
     parser.add_argument("rates", type=Path)
     given = parser.parse_args()
+    if not any(given.rates.glob("*-trace.csv")):
+        parser.error(f"{given.rates} holds no file named *-trace.csv")
     table = np.loadtxt(given.conversations, delimiter=",", skiprows=1, dtype=str)
     seconds = table[:, 0].astype("M8[ns]").astype(np.int64) / 1e9
     prompt, completion = table[:, 1].astype(float), table[:, 2].astype(float)
