@@ -152,6 +152,12 @@ def has_heard(connection: sqlite3.Connection, subject: str, channel: str) -> boo
     return row.fetchone() is not None
 
 
+def was_rejected(connection: sqlite3.Connection, delivery_id: str) -> bool:
+    """Whether its channel will never take this delivery."""
+    row = connection.execute("SELECT 1 FROM deliveries WHERE id = ? AND state = 'rejected'", (delivery_id,))
+    return row.fetchone() is not None
+
+
 def was_silenced(connection: sqlite3.Connection, subject: str, channel: str) -> bool:
     """Whether what a channel was last to be told of this subject was kept back."""
     row = connection.execute(

@@ -1,7 +1,8 @@
 """From what waits to messages and back: which one a channel gets next, and what its answer means for the queue.
 
 A message whose fate is not known, because the process was killed or no answer came, is sent again as it was, with the
-same id. Everything else that was not taken waits again, and goes together with what came meanwhile.
+same id, until the channel takes or refuses it. Everything else that was not taken waits again, and goes together with
+what came meanwhile.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Claim:
     """Its id."""
     channel: str
     deliveries: tuple[Delivery, ...]
+    is_repeat: bool = False
+    """The channel may have taken it already: the answer to an earlier attempt is not known."""
 
 
 class Sending:
@@ -91,10 +94,11 @@ class Sending:
                 chosen = pace.next_message(waiting, tokens=bucket.tokens, most=self._most[channel])
             if not chosen:
                 return float("inf")
-            message = chosen[0].message or queue.message_id(chosen)
+            before = chosen[0].message
+            message = before or queue.message_id(chosen)
             queue.mark(connection, chosen, "sending", now_ms, message)
             queue.save_bucket(connection, limits.key, bucket.taken())
-            return Claim(message, channel, tuple(chosen))
+            return Claim(message, channel, tuple(chosen), is_repeat=before is not None)
 
     def _unsilenced(
         self, connection: sqlite3.Connection, waiting: Sequence[Delivery], now_ms: int
@@ -127,6 +131,7 @@ class Sending:
             queue.count(connection, NOTIFICATIONS, channel, RESULTS[type(outcome)])
             before = queue.health(connection, channel)
             subjects_told = len({delivery.subject for delivery in deliveries})
+            is_unsure = in_doubt or claim.is_repeat  # what this answer says of an attempt, it does not say of others
             match outcome:
                 case Delivered():
                     queue.mark(connection, deliveries, "delivered", now_ms, claim.message)
@@ -134,18 +139,14 @@ class Sending:
                     queue.save_health(connection, channel, Health(last_success_ms=now_ms))
                     self._most[channel] = min(self._outlets[channel].limits.digest_size, 2 * self._most[channel])
                 case Throttled(after_s, why):
-                    queue.mark(connection, deliveries, "waiting", now_ms)
+                    self._keep(connection, claim, now_ms, is_unsure=is_unsure)
                     queue.save_health(connection, channel, before.failed(now_ms, after_s, why))
                 case Retryable(why, after_s):
-                    queue.mark(
-                        connection,
-                        deliveries,
-                        *(("sending", now_ms, claim.message) if in_doubt else ("waiting", now_ms)),
-                    )
+                    self._keep(connection, claim, now_ms, is_unsure=is_unsure)
                     wait_s = max(after_s or 0.0, pace.retry_s(before.failures + 1, self._chance))
                     queue.save_health(connection, channel, before.failed(now_ms, wait_s, why))
                 case Dead(why):
-                    queue.mark(connection, deliveries, "waiting", now_ms)
+                    self._keep(connection, claim, now_ms, is_unsure=is_unsure)
                     queue.save_health(connection, channel, before.failed(now_ms, pace.DEAD_S, why, is_dead=True))
                     self._hand_over(connection, channel, now_ms)
                 case Rejected(why) | TooLong(why):
@@ -158,15 +159,23 @@ class Sending:
                     else:
                         self._refused(connection, channel, deliveries, now_ms)
 
+    def _keep(self, connection: sqlite3.Connection, claim: Claim, now_ms: int, *, is_unsure: bool) -> None:
+        """It waits again; as the same message while the channel may have taken it."""
+        if is_unsure:
+            queue.mark(connection, claim.deliveries, "sending", now_ms, claim.message)
+        else:
+            queue.mark(connection, claim.deliveries, "waiting", now_ms)
+
     def _refused(
         self, connection: sqlite3.Connection, channel: str, deliveries: Iterable[Delivery], now_ms: int
     ) -> None:
         """The channel will never take these: another one may."""
         for delivery in deliveries:
             target = self._target(connection, delivery, now_ms, back=False)
-            if not self._pass_on(connection, delivery, target, now_ms):
-                queue.mark(connection, [delivery], "rejected", now_ms)
-                queue.count(connection, DELIVERIES, channel, "rejected")
+            if target is not None:
+                queue.add(connection, _for_another(delivery, target))
+            queue.mark(connection, [delivery], "rejected", now_ms)
+            queue.count(connection, DELIVERIES, channel, "rejected" if target is None else "passed_on")
 
     def _can_hand_over(self, connection: sqlite3.Connection, channel: str, now_ms: int) -> bool:
         return any(
@@ -176,29 +185,33 @@ class Sending:
     def _hand_over(self, connection: sqlite3.Connection, channel: str, now_ms: int) -> None:
         """What waits for a channel that is out goes to others, where there are any that are not."""
         for delivery in queue.opened(connection, channel):
-            self._pass_on(connection, delivery, self._target(connection, delivery, now_ms), now_ms)
+            target = self._target(connection, delivery, now_ms)
+            if target is not None:
+                queue.add(connection, _for_another(delivery, target))
+                queue.mark(connection, [delivery], "passed_on", now_ms)
+                queue.count(connection, DELIVERIES, channel, "passed_on")
 
     def _target(
         self, connection: sqlite3.Connection, delivery: Delivery, now_ms: int, *, back: bool = True
     ) -> str | None:
-        return next_channel(
-            delivery.channel,
-            delivery.tried if back else (),
-            self._fallbacks,
-            lambda name: name not in self._outlets or queue.health(connection, name).is_out(now_ms),
-        )
+        """The channel that is to take it over: one that is not out, and has not refused just this."""
 
-    def _pass_on(self, connection: sqlite3.Connection, delivery: Delivery, target: str | None, now_ms: int) -> bool:
-        if target is None:
-            return False
-        passed_on = replace(
-            delivery,
-            id=queue.delivery_id(delivery.entry_id, target, delivery.occasion),
-            channel=target,
-            tried=tuple(dict.fromkeys((*delivery.tried, delivery.channel))),
-            message=None,
-        )
-        queue.mark(connection, [delivery], "passed_on", now_ms)
-        queue.add(connection, passed_on)
-        queue.count(connection, DELIVERIES, delivery.channel, "passed_on")
-        return True
+        def cannot(name: str) -> bool:
+            return (
+                name not in self._outlets
+                or queue.health(connection, name).is_out(now_ms)
+                or queue.was_rejected(connection, _for_another(delivery, name).id)
+            )
+
+        return next_channel(delivery.channel, delivery.tried if back else (), self._fallbacks, cannot)
+
+
+def _for_another(delivery: Delivery, channel: str) -> Delivery:
+    """The same for another channel."""
+    return replace(
+        delivery,
+        id=queue.delivery_id(delivery.entry_id, channel, delivery.occasion),
+        channel=channel,
+        tried=tuple(dict.fromkeys((*delivery.tried, delivery.channel))),
+        message=None,
+    )

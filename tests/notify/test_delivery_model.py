@@ -131,8 +131,16 @@ class Delivery(RuleBasedStateMachine):
 
     def settle(self, claim: Claim, outcome: Outcome, in_doubt: bool) -> None:
         key = (claim.channel, claim.message)
-        self.in_doubt.add(key) if in_doubt else self.in_doubt.discard(key)
-        self.tried.discard(key) if not in_doubt and not isinstance(outcome, Delivered) else None
+        if in_doubt:
+            self.in_doubt.add(key)
+        elif isinstance(outcome, Delivered):
+            self.in_doubt.discard(key)
+        elif isinstance(outcome, Dead | Rejected):  # it goes elsewhere, or in other messages
+            self.in_doubt.discard(key)
+            self.tried.discard(key)
+            self.delivered[claim.channel] -= {delivery.id for delivery in claim.deliveries}
+        elif key not in self.in_doubt:
+            self.tried.discard(key)
         if isinstance(outcome, Delivered):
             self.take(claim)
         if isinstance(outcome, Rejected):
