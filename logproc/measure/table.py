@@ -10,6 +10,10 @@ import numpy.typing as npt
 from logproc.measure.catalog import Metric
 
 OTHER: Final = "__other__"
+OPEN: Final = frozenset({"model", "operation", "host", "pid"})
+"""Labels whose values come from outside: these fold, so that errors stay errors."""
+MOST_OTHERS: Final = 500
+"""Of the others so many combinations are kept apart among what is folded."""
 
 Cells = npt.NDArray[np.int64]
 
@@ -28,28 +32,31 @@ class Table:
         self._rows: dict[tuple[str, ...], int] = {}
         self._stored: Cells = np.zeros((8, metric.width), np.int64)
         self._stored_rows = 0
-        self.other_row = -1
+        self.others: list[int] = []
+        """The rows of what is folded."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def row(self, labels: tuple[str, ...]) -> int:
-        """The row of a label set; that of `__other__` when there are too many already."""
+        """The row of a label set; one of `__other__` when there are too many already."""
         row = self._rows.get(labels)
-        if row is not None:
-            return row
-        if len(self.labels) >= self._max_series:
-            if self.other_row < 0:
-                self.other_row = self.admit((OTHER,) * len(labels))
-            return self.other_row
-        return self.admit(labels)
+        if row is None and len(self.labels) - len(self.others) >= self._max_series:
+            labels = self._fold(labels)
+            row = self._rows.get(labels)
+        return self.admit(labels) if row is None else row
+
+    def _fold(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(self.others) >= MOST_OTHERS:
+            return (OTHER,) * len(labels)
+        return tuple(OTHER if name in OPEN else value for name, value in zip(self.metric.labels, labels, strict=True))
 
     def admit(self, labels: tuple[str, ...]) -> int:
         """Add a label set (also one from the database, in the order of its rows)."""
         row = self._rows[labels] = len(self.labels)
         self.labels.append(labels)
-        if labels and labels == (OTHER,) * len(labels):
-            self.other_row = row
+        if OTHER in labels:
+            self.others.append(row)
         if row >= len(self.cells):
             more = np.zeros_like(self.cells)
             self.cells = np.concatenate([self.cells, more])

@@ -156,8 +156,8 @@ class Totals:
         rows = self._rows_of(key, name, labels, present)
         used = present & (rows >= 0)
         np.add.at(table.cells[:, 0], rows[used], counts[used])
-        if table.other_row >= 0:
-            self._folded(table, int(counts[used & (rows == table.other_row)].sum()))
+        if table.others:
+            self._folded(table, int(counts[used & np.isin(rows, table.others)].sum()))
 
     def _folded(self, table: Table, count: int) -> None:
         self.tables["logproc_series_folded"].increase((table.metric.name,), count)
@@ -165,7 +165,7 @@ class Totals:
     def _increase(self, table: Table, labels: tuple[str, ...], by: int) -> None:
         row = table.row(labels)
         table.cells[row, 0] += by
-        if row == table.other_row:
+        if row in table.others:
             self._folded(table, by)
 
     def _observe(
@@ -192,8 +192,8 @@ class Totals:
         counts = np.bincount(rows * width + bucket, minlength=count * width).reshape(count, width)
         counts[:, -1] = _sums(rows, np.rint(values * 1000), count)
         table.cells[:count] += counts
-        if table.other_row >= 0:
-            self._folded(table, int((rows == table.other_row).sum()))
+        if table.others:
+            self._folded(table, int(np.isin(rows, table.others).sum()))
 
     def _sketch(self, events: Events) -> None:
         durations = events.duration_ms[self._rows["request_duration_seconds"][events.kind] >= 0]

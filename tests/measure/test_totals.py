@@ -15,7 +15,9 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks import make_log
+from logproc.measure.catalog import Metric
 from logproc.measure.servers import Servers
+from logproc.measure.table import MOST_OTHERS, OTHER, Table
 from logproc.measure.tally import tally
 from logproc.measure.totals import Totals
 from logproc.settings import Settings
@@ -81,18 +83,29 @@ def test_the_size_of_the_blocks_changes_nothing() -> None:
     assert (one.duration_bins == many.duration_bins).all()
 
 
-def test_beyond_the_limit_label_sets_fold_into_other_and_are_counted() -> None:
-    data = raw(*(request(model=f"m{number}") for number in range(10)))
+def test_beyond_the_limit_names_from_outside_fold_and_are_counted_and_what_happened_stays() -> None:
+    statuses = (200, 200, 200, 200, 200, 200, 200, 500, 500, 429)
+    data = raw(*(request(model=f"m{number}", status=status) for number, status in enumerate(statuses)))
 
     totals = totals_of(data, metrics={"max_series": 4})
 
     requests = counters(totals, "requests")
-    assert len(requests) == 5
-    assert requests["__other__", "__other__", "__other__", "__other__"] == 6
     assert sum(requests.values()) == 10
+    folded = {(status, outcome): count for (model, _, status, outcome), count in requests.items() if model == OTHER}
+    assert folded == {("200", "ok"): 3, ("500", "server_error"): 2, ("429", "rejected"): 1}
     assert counters(totals, "logproc_series_folded")["requests",] == 6
     durations = totals.tables["request_duration_seconds"]
-    assert durations.cells[durations.other_row, :-1].sum() == 6
+    assert durations.cells[durations.others, :-1].sum() == 5  # rejected ones have no duration
+
+
+def test_what_folds_is_bounded_too() -> None:
+    table = Table(Metric("finish_reasons", "", ("model", "reason")), max_series=2)
+
+    for number in range(2000):
+        table.increase((f"m{number}", f"r{number}"))
+
+    assert len(table) == 2 + MOST_OTHERS + 1
+    assert table.cells[table.row(("m", "r1999")), 0] == 2000 - 2 - MOST_OTHERS
 
 
 def test_a_million_distinct_labels_do_not_fill_the_memory() -> None:
