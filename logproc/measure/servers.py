@@ -104,7 +104,8 @@ class Servers:
         """Everything there is to tell, the newest first."""
         servers = list(self.all.items())
         for _, server in sorted(servers, key=lambda item: -item[1].started_ms):
-            if server.startup_s is not None and server.started_ms > server.stopped_ms:
+            is_there = server.started_ms > server.stopped_ms and now_ms - server.heard_ms <= MISSED_MS
+            if server.startup_s is not None and is_there:
                 yield "server_startup_seconds", {"model": server.model or "unknown"}, server.startup_s
         for (host, pid), server in sorted(servers, key=lambda item: -item[1].heartbeat_ms):
             beat = server.heartbeat

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from logproc.measure.measure import Measure
-from logproc.measure.servers import MOST_PARTS, MOST_SERVERS
+from logproc.measure.servers import MISSED_MS, MOST_PARTS, MOST_SERVERS
 from logproc.settings import Settings
 from logproc.stores.documents import time_text
 from tests.lines import block, raw
@@ -146,4 +146,18 @@ def test_numbers_beyond_all_bounds_make_no_server_line(tmp_path: Path) -> None:
 
     labels, cells = measure.published()["logproc_lines_rejected"]
     assert cells[labels.index(("out_of_range",)), 0] == 3
+    measure.close()
+
+
+def test_of_a_server_that_was_killed_nothing_is_shown_a_day_later(tmp_path: Path) -> None:
+    clock = Clock()
+    measure = opened(tmp_path, clock)
+    started = {"event": "server_started", "host": "h", "pid": 1, "model": "m", "startup_s": 21.5}
+    measure.take(block(raw({"time": time_text(START), **started}, beat(START + 10_000, in_flight=0))))
+    measure.commit([], {})
+    assert gauges(measure, "server_startup_seconds") == [({"model": "m"}, 21.5)]
+
+    clock.now = START + 10_000 + MISSED_MS + 1
+
+    assert measure.gauges() == []
     measure.close()
