@@ -28,6 +28,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.fixture(autouse=True)
+def commands_in_this_process_leave_its_messages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typer's runner gives a command streams that it closes: messages bound to them would fail in later tests."""
+    monkeypatch.setattr("logproc.messages.log_to_stderr", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def vllm_installed() -> None:
     """Have vLLM with its tiny model installed, and this checkout of logproc beside it; else the test is skipped."""
