@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from logproc.stores.archive import Coverage, Group, Percentiles, Span, Step
+from logproc.stores.archive import HEAT_EDGES_MS, Coverage, Group, Heat, Percentiles, Span, Step
 from logproc.stores.documents import time_text
 
 
@@ -34,7 +34,16 @@ def step_document(step: Step, *, by_model: bool) -> dict[str, Any]:
         "queue_ms": step.queue_ms,
         "prefill_ms": step.prefill_ms,
         "decode_ms": step.decode_ms,
+        "duration_sum_ms": step.timed_ms,
     }
+
+
+def heat_document(heat: Heat) -> dict[str, Any]:
+    """A heat map: `cells` are [column, row, count]; columns are `times`, rows lie between neighbours in `edges_ms`."""
+    times = sorted({time_ms for time_ms, _ in heat.counts})
+    columns = {time_ms: place for place, time_ms in enumerate(times)}
+    cells = sorted([columns[time_ms], row, count] for (time_ms, row), count in heat.counts.items())
+    return {"edges_ms": HEAT_EDGES_MS, "times": [time_text(time_ms) for time_ms in times], "cells": cells}
 
 
 def coverage_document(coverage: Coverage) -> dict[str, Any]:

@@ -88,9 +88,13 @@ def question_of(asked: Asked, now_ms: int, *, options: bool = False) -> Question
 def check_one_of(name: str, known: Sequence[str], option: str) -> None:
     """Raises UsageError, with the nearest one, when a name is none of the known ones."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UsageError(f"{option} {name[:100]!r} is none of {', '.join(known)}.{hint}", option)
+        raise UsageError(f"{option} {name[:100]!r} is none of {', '.join(known)}.{did_you_mean(name, known)}", option)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """The end of a message: the nearest of the known names, if one is near."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def span_ms(text: str, option: str, bare_unit: str | None = None) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from logproc.record import EngineLoad, GpuLoad
 
@@ -35,6 +35,14 @@ class Question:
 class Position(NamedTuple):
     """Where a list of documents was left, to go on after it."""
 
+    time_ms: int
+    id: bytes
+
+
+class Slowness(NamedTuple):
+    """Where a list of the slowest documents was left, to go on after it."""
+
+    duration_ns: int
     time_ms: int
     id: bytes
 
@@ -108,6 +116,8 @@ class Step:
     queue_ms: float
     prefill_ms: float
     decode_ms: float
+    timed_ms: float
+    """The durations of the requests of which one of these three is known: what they leave of it was none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,24 @@ class Series:
     """The steps in which there was a request, oldest first; percentiles are within 1 %."""
 
     steps: list[Step]
+    coverage: Coverage
+
+
+HeatOf = Literal["duration", "ttft"]
+
+HEAT_EDGES_MS: Final = tuple(round(10 ** (place / 6), 3) for place in range(37))
+"""Between the rows of a heat map: from 1 ms to 17 minutes, each reaching half as far again as the one before. What lies
+beyond is in the first or the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How many requests took how long, by steps of time: `counts` by (step's beginning in ms since 1970, row).
+
+    A row holds the times from `HEAT_EDGES_MS[row]` up to the next edge; edges are within 1 %.
+    """
+
+    counts: Mapping[tuple[int, int], int]
     coverage: Coverage
 
 
@@ -165,6 +193,13 @@ class Archive(Protocol):
             StoreUnavailableError: the store, or a part of it, cannot be read.
         """
 
+    def slowest(self, question: Question, *, limit: int, after: Slowness | None = None) -> list[Found]:
+        """The documents that match and have a duration, the longest first, going on after `after`.
+
+        Raises:
+            StoreUnavailableError: the store, or a part of it, cannot be read.
+        """
+
     def summarize(self, question: Question, by: By | None) -> Summary:
         """The documents that match, grouped.
 
@@ -173,9 +208,17 @@ class Archive(Protocol):
         """
 
     def series(self, question: Question, step_ms: int, *, by_model: bool = False) -> Series:
-        """The documents that match, by steps of time that begin at multiples of `step_ms`, which is whole minutes.
+        """The documents that match, by steps of time that begin at multiples of `step_ms`.
 
-        A minute counts where it begins in the question's range of time.
+        Steps are whole minutes, and a minute counts where it begins in the question's range of time; or they are parts
+        of a minute, and so do they.
+
+        Raises:
+            StoreUnavailableError: the store, or a part of it, cannot be read.
+        """
+
+    def heat(self, question: Question, of: HeatOf, step_ms: int) -> Heat:
+        """How many of the documents that match took how long, by steps of time as in `series`.
 
         Raises:
             StoreUnavailableError: the store, or a part of it, cannot be read.

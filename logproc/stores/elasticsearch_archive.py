@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 
 from logproc.stores.archive import (
+    HEAT_EDGES_MS,
     By,
     Coverage,
     Found,
     Group,
+    Heat,
+    HeatOf,
     Percentiles,
     Position,
     Question,
     Series,
     Server,
+    Slowness,
     Step,
     Summary,
 )
@@ -40,7 +45,7 @@ _DIGITS: Final = 2
 
 class _Hit(msgspec.Struct):
     source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
-    sort: tuple[int, str]
+    sort: list[Any]
 
 
 class _Hits(msgspec.Struct):
@@ -70,21 +75,34 @@ class ElasticsearchArchive:
             StoreUnavailableError: Elasticsearch cannot be asked.
         """
         order = "asc" if oldest_first else "desc"
-        left = limit
+        sort = [{_FIELD_OF["time_ms"]: order}, {_FIELD_OF["id"]: order}]
+        return self._sorted(_query(question), sort, limit, after and (after.time_ms, after.id.decode("utf-8")))
+
+    def slowest(self, question: Question, *, limit: int, after: Slowness | None = None) -> list[Found]:
+        """The documents that match and have a duration, the longest first, going on after `after`.
+
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        sort = [{_FIELD_OF[name]: "desc"} for name in ("duration_ns", "time_ms", "id")]
+        query = _query(question)
+        query["bool"]["filter"].append({"exists": {"field": _FIELD_OF["duration_ns"]}})
+        place = after and (after.duration_ns, after.time_ms, after.id.decode("utf-8"))
+        return list(self._sorted(query, sort, limit, place))
+
+    def _sorted(
+        self, query: dict[str, Any], sort: list[dict[str, str]], left: int | None, after: Sequence[Any] | None
+    ) -> Iterator[Found]:
+        """Documents in an order that ends with time and id, page by page, going on after these values of it."""
         while left is None or left > 0:
             size = PAGE if left is None else min(PAGE, left)
-            body = {
-                "size": size,
-                "query": _query(question),
-                "sort": [{_FIELD_OF["time_ms"]: order}, {_FIELD_OF["id"]: order}],
-                "track_total_hits": False,
-            }
+            body = {"size": size, "query": query, "sort": sort, "track_total_hits": False}
             if after is not None:
-                body["search_after"] = [after.time_ms, after.id.decode("utf-8")]
+                body["search_after"] = after
             hits = self._requests.search(body, _Documents).hits.hits
             for hit in hits:
-                after = Position(hit.sort[0], hit.sort[1].encode("utf-8"))
-                yield Found(after, _document(hit.source))
+                *_, time_ms, event_id = after = hit.sort
+                yield Found(Position(time_ms, event_id.encode("utf-8")), _document(hit.source))
             if len(hits) < size:
                 return
             left = None if left is None else left - size
@@ -123,9 +141,31 @@ class ElasticsearchArchive:
             sources.append({"model": {"terms": {"field": _FIELD_OF["model"], "missing_bucket": True}}})
         wanted = _sums() | {"ttft": _percentiles("ttft_ns")}
         wanted |= {name: {"sum": {"field": _FIELD_OF[f"{name}_ns"]}} for name in _TIMES}
+        wanted["timed"] = {
+            "filter": {"bool": {"should": [{"exists": {"field": _FIELD_OF[f"{name}_ns"]}} for name in _TIMES]}},
+            "aggs": {"duration": {"sum": {"field": _FIELD_OF["duration_ns"]}}},
+        }
         steps = [_step(bucket) for bucket in self._requests.grouped(_query(question), sources, wanted)]
         steps.sort(key=lambda step: (step.time_ms, step.model is None, step.model or ""))
         return Series(steps, Coverage(is_exact=False))
+
+    def heat(self, question: Question, of: HeatOf, step_ms: int) -> Heat:
+        """How many of the documents that match took how long, by steps of time as in `series`.
+
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        time = {"date_histogram": {"field": _FIELD_OF["time_ms"], "fixed_interval": f"{step_ms}ms"}}
+        edges = [edge * _NS_PER_MS for edge in HEAT_EDGES_MS[1:-1]]
+        rows = [{"to": edges[0]}, *({"from": low, "to": high} for low, high in pairwise(edges)), {"from": edges[-1]}]
+        wanted = {"rows": {"range": {"field": _FIELD_OF[f"{of}_ns"], "ranges": rows}}}
+        counts = {
+            (bucket["key"]["time"], place): row["doc_count"]
+            for bucket in self._requests.grouped(_query(question), [{"time": time}], wanted)
+            for place, row in enumerate(bucket["rows"]["buckets"])
+            if row["doc_count"]
+        }
+        return Heat(counts, Coverage())
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""
@@ -231,7 +271,7 @@ def _step(bucket: dict[str, Any]) -> Step:
         round(bucket["completion"]["value"]),
         _ms(bucket["duration"]),
         _ms(bucket["ttft"]),
-        *(round(bucket[name]["value"] / _NS_PER_MS, 3) for name in _TIMES),
+        *(round(part["value"] / _NS_PER_MS, 3) for part in (*map(bucket.get, _TIMES), bucket["timed"]["duration"])),
     )
 
 

@@ -19,15 +19,16 @@ Floats = npt.NDArray[np.float64]
 
 COUNTS: Final = ("requests", "prompt_tokens", "completion_tokens", "cached_tokens")
 """Whole numbers of each row; tokens are the sums over the requests whose number is known."""
-TIMES: Final = ("duration_ms", "ttft_ms", "queue_ms", "prefill_ms", "decode_ms")
-"""Sums of times of each row, ms, over the requests whose time is known."""
+TIMES: Final = ("duration_ms", "ttft_ms", "queue_ms", "prefill_ms", "decode_ms", "timed_ms")
+"""Sums of times of each row, ms, over the requests whose time is known; the last one is the duration of those of which
+the queue, the prefill or the decode is known."""
 SKETCHES: Final = ("duration_ms", "ttft_ms")
 """Times of which the distribution is kept too."""
 
 MINUTE_MS: Final = 60_000
 _GROUPS_AT_ONCE: Final = 500
 """Groups of which the whole sketches are in memory, 14 KB each."""
-_FORM: Final = 1
+_FORM: Final = 2
 
 
 class RollupKind(NamedTuple):
@@ -50,8 +51,8 @@ class Sketch(NamedTuple):
 class Rollup:
     """n rows, each one kind in one minute. Rows of the same minute and kind may come more than once: they add up.
 
-    `minute` (n,) is minutes since 1970, `kind` (n,) stands in `kinds`, `counts` is (n, len(COUNTS)), `times` is
-    (n, len(TIMES)) in ms, `sketches` is one for each of SKETCHES.
+    `minute` (n,) is minutes since 1970 (or shorter units, where so said), `kind` (n,) stands in `kinds`, `counts` is
+    (n, len(COUNTS)), `times` is (n, len(TIMES)) in ms, `sketches` is one for each of SKETCHES.
     """
 
     kinds: tuple[RollupKind, ...]

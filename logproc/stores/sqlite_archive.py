@@ -6,29 +6,47 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from logproc.ids import id_bytes
+from logproc.ids import id_bytes, id_text
 from logproc.record import DAY_MS
 from logproc.stores import rollups
-from logproc.stores.archive import By, Coverage, Found, Position, Question, Series, Server, Span, Summary
+from logproc.stores.archive import (
+    By,
+    Coverage,
+    Found,
+    Heat,
+    HeatOf,
+    Position,
+    Question,
+    Series,
+    Server,
+    Slowness,
+    Span,
+    Summary,
+)
 from logproc.stores.documents import flat_document
+from logproc.stores.points import Axes, Points, chosen
 from logproc.stores.recent_rollups import RecentRollups
-from logproc.stores.rollup import Rollup, joined
+from logproc.stores.rollup import MINUTE_MS, Rollup, joined
 from logproc.stores.sqlite import SERVERS_FILE, day_files
 from logproc.stores.sqlite_condition import condition, skew_ms
+from logproc.stores.sqlite_points import odd_in, sample_in
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
-from logproc.stores.sqlite_schema import REQUESTS, text_of
+from logproc.stores.sqlite_schema import REQUESTS
 from logproc.stores.sqlite_servers import read_servers
-from logproc.stores.sqlite_tally import Tally, add_up
+from logproc.stores.sqlite_slowest import SHOWN, slowest
+from logproc.stores.sqlite_tally import Tally, add_up, rollup
 from logproc.stores.store import StoreUnavailableError
-from logproc.stores.summing import steps, summary
+from logproc.stores.summing import heat_counts, steps, summary
 
 _STORED: Final = REQUESTS.stored
-_SHOWN: Final = ", ".join(text_of(field) for field in REQUESTS.fields)
 _T = TypeVar("_T")
 
 
@@ -78,6 +96,20 @@ class SqliteArchive:
             if left == 0:
                 return
 
+    def slowest(self, question: Question, *, limit: int, after: Slowness | None = None) -> list[Found]:
+        """The documents that match and have a duration, the longest first, going on after `after`.
+
+        Raises:
+            StoreUnavailableError: a day's file cannot be read.
+        """
+        found: list[tuple[Slowness, Sequence[Any]]] = []
+        for _, path in self.days(question):
+            with self._reading(path) as connection:
+                if connection is not None:
+                    found += slowest(connection, question, limit, after)
+        found.sort(key=lambda each: each[0], reverse=True)
+        return [_found(row) for _, row in found[:limit]]
+
     def summarize(self, question: Question, by: By | None) -> Summary:
         """The documents that match, grouped. Days that are over answer from their minutes, where those can tell.
 
@@ -101,23 +133,62 @@ class SqliteArchive:
     def series(self, question: Question, step_ms: int, *, by_model: bool = False) -> Series:
         """The documents that match, by steps of time that begin at multiples of `step_ms`.
 
-        A minute counts where it begins in the question's range of time, and a step is whole minutes. Days that are
-        over answer from their minutes, where those can tell.
+        A minute counts where it begins in the question's range of time, and a step is whole minutes or part of one.
+        Days that are over answer from their minutes, where those can tell.
 
         Raises:
             StoreUnavailableError: a day's file cannot be read.
         """
 
         def once(closed: int) -> Series:
-            minutes, coverage = self._minutes(question, closed, by_minute=step_ms % DAY_MS != 0)
-            parts = [minutes]
-            for day, path in self.days(question):
-                with self._reading(path) as connection:
-                    if connection is not None:
-                        parts += self._recent.rollups(connection, path, day, question)
-            return Series(steps(joined(parts), step_ms, by_model=by_model), coverage)
+            units, unit_ms, coverage = self._units(question, step_ms, closed)
+            return Series(steps(units, step_ms, by_model=by_model, unit_ms=unit_ms), coverage)
 
         return self._while_no_day_closes(once)
+
+    def heat(self, question: Question, of: HeatOf, step_ms: int) -> Heat:
+        """How many of the documents that match took how long, by steps of time as in `series`.
+
+        Raises:
+            StoreUnavailableError: a day's file cannot be read.
+        """
+
+        def once(closed: int) -> Heat:
+            units, unit_ms, coverage = self._units(question, step_ms, closed)
+            return Heat(heat_counts(units, of, step_ms, unit_ms), coverage)
+
+        return self._while_no_day_closes(once)
+
+    def points(self, question: Question, axes: Axes, limit: int) -> Points:
+        """At most `limit` of the documents that match and have what is on both axes.
+
+        Raises:
+            StoreUnavailableError: a day's file cannot be read.
+        """
+
+        def of_day(path: Path, look: Callable[[sqlite3.Connection], _T], nothing: _T) -> _T:
+            with self._reading(path) as connection:
+                return nothing if connection is None else look(connection)
+
+        nothing: tuple[int, list[bytes]] = 0, []
+        days = self.days(question)
+        with ThreadPoolExecutor(2) as pool:  # SQLite walks the rows without Python's lock
+            odd = [
+                pool.submit(of_day, path, partial(odd_in, question=question, axes=axes, limit=limit // 2), [])
+                for _, path in days
+            ]
+            samples = [
+                pool.submit(of_day, path, partial(sample_in, question=question, axes=axes, limit=limit), nothing)
+                for _, path in days
+            ]
+        total = sum(each.result()[0] for each in samples)
+        shown = chosen(
+            chain.from_iterable(each.result() for each in odd),
+            chain.from_iterable(each.result()[1] for each in samples),
+            limit,
+        )
+        found = self._by_event_id(Question(ids=tuple(map(id_text, shown))))
+        return Points(total, sorted(found, key=lambda each: each.position))
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""
@@ -141,6 +212,23 @@ class SqliteArchive:
         first, last = _days_of(question)
         first = max(first, self._closed_before())
         return [(day, path) for day, path in day_files(self.folder) if first <= day and (last is None or day <= last)]
+
+    def _units(self, question: Question, step_ms: int, closed: int) -> tuple[Rollup, int, Coverage]:
+        """The documents by the minute, or by the step where that is shorter; the length of such a unit, ms."""
+        unit_ms = min(step_ms, MINUTE_MS)
+        minutes, coverage = self._minutes(
+            question, closed, by_minute=step_ms % DAY_MS != 0, can_tell=unit_ms == MINUTE_MS
+        )
+        parts = [minutes]
+        for day, path in self.days(question):
+            with self._reading(path) as connection:
+                if connection is None:
+                    continue
+                if unit_ms < MINUTE_MS:
+                    parts.append(rollup(connection, day, question, unit_ms))
+                else:
+                    parts += self._recent.rollups(connection, path, day, question)
+        return joined(parts), unit_ms, coverage
 
     def _minutes(
         self, question: Question, closed: int, *, by_minute: bool, can_tell: bool = True
@@ -189,7 +277,7 @@ class SqliteArchive:
                 if connection is not None:
                     where, parameters = condition(connection, question)
                     marks = ", ".join("?" * len(keys))
-                    query = f"SELECT {_SHOWN} FROM {_STORED} WHERE id IN ({marks}) AND {where}"  # noqa: S608
+                    query = f"SELECT {SHOWN} FROM {_STORED} WHERE id IN ({marks}) AND {where}"  # noqa: S608
                     yield from map(_found, connection.execute(query, [*keys, *parameters]))
 
     @contextmanager
@@ -233,7 +321,7 @@ def _find(
         where += f" AND (time_ms, id) {beyond} (?, ?)" if "time" in order else f" AND id {beyond} ?"
         parameters += [after.time_ms, after.id] if "time" in order else [after.id]
     query = (
-        f"SELECT {_SHOWN} FROM {_STORED} WHERE {where} "  # noqa: S608 - names of our own
+        f"SELECT {SHOWN} FROM {_STORED} WHERE {where} "  # noqa: S608 - names of our own
         f"ORDER BY {order.format(direction)} {direction} LIMIT ?"
     )
     yield from map(_found, connection.execute(query, [*parameters, -1 if limit is None else limit]))

@@ -36,6 +36,7 @@ PIECE_MS: Final = 3_600_000
 """So much of a day is asked for at once: groups stay small enough to be sorted in memory."""
 
 _NS_PER_MS: Final = 1e6
+_TIMED: Final = {"timed_ms": "iif(coalesce(queue_ns, prefill_ns, decode_ns) IS NULL, NULL, duration_ns)"}
 _LOW_BITS: Final = 20  # sums of tokens are made of two halves: no sum of 64 bits can run over
 
 
@@ -69,12 +70,12 @@ def add_up(
                 group.durations_ns.append(_numbers(durations))
 
 
-def rollup(connection: sqlite3.Connection, day: int, question: Question) -> Rollup:
-    """The documents of one day's file that match, by minute and kind."""
+def rollup(connection: sqlite3.Connection, day: int, question: Question, unit_ms: int = MINUTE_MS) -> Rollup:
+    """The documents of one day's file that match, by minute (or another unit of time) and kind."""
     counts = ", ".join(f"total({name})" for name in COUNTS[1:])
-    times = ", ".join(f"total({name.removesuffix('_ms')}_ns)" for name in TIMES)
+    times = ", ".join(f"total({_TIMED.get(name, name.removesuffix('_ms') + '_ns')})" for name in TIMES)
     sketches = ", ".join(f"group_concat({name.removesuffix('_ms')}_ns)" for name in SKETCHES)
-    columns = f"time_ms / {MINUTE_MS}, model, operation, outcome, {sketches}, count(*), {counts}, {times}"
+    columns = f"time_ms / {unit_ms}, model, operation, outcome, {sketches}, count(*), {counts}, {times}"
     kinds: dict[RollupKind, int] = {}
     keys: list[tuple[int, int]] = []
     numbers: list[tuple[float, ...]] = []

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Final, cast, get_args
 
 import numpy as np
 
-from logproc.sketch import BINS, bin_values, bins_of
-from logproc.stores.archive import By, Coverage, Group, Percentiles, Step, Summary
+from logproc.sketch import BINS, bin_values, bins_at, bins_of
+from logproc.stores.archive import HEAT_EDGES_MS, By, Coverage, Group, HeatOf, Percentiles, Step, Summary
 from logproc.stores.rollup import COUNTS, MINUTE_MS, TIMES, Ints, Rollup, quantiles_by
 from logproc.stores.sqlite_tally import Tally
+
+_HEATS: Final = get_args(HeatOf)
+_HEAT_BINS: Final = bins_at(np.array(HEAT_EDGES_MS[:-1]))
 
 PERCENTS: Final = (50, 95, 99)
 _RANKS: Final = (0.50, 0.95, 0.99)
 _NS_PER_MS: Final = 1e6
 _REQUESTS, _PROMPT, _COMPLETION = (COUNTS.index(name) for name in ("requests", "prompt_tokens", "completion_tokens"))
-_SHARES: Final = [TIMES.index(name) for name in ("queue_ms", "prefill_ms", "decode_ms")]
+_SHARES: Final = [TIMES.index(name) for name in ("queue_ms", "prefill_ms", "decode_ms", "timed_ms")]
 
 
 def summary(tallies: Mapping[str | None, Tally], minutes: Rollup, by: By | None, coverage: Coverage) -> Summary:
@@ -79,13 +82,13 @@ def _percentiles_ns(parts: Sequence[Ints], minutes: Rollup) -> tuple[int, int, i
     return cast(tuple[int, int, int], tuple(round(each * _NS_PER_MS) for each in found.tolist()))
 
 
-def steps(minutes: Rollup, step_ms: int, *, by_model: bool) -> list[Step]:
-    """The minutes put together to steps of `step_ms` (whole minutes), oldest first, one a model where so asked."""
+def steps(minutes: Rollup, step_ms: int, *, by_model: bool, unit_ms: int = MINUTE_MS) -> list[Step]:
+    """The minutes (or other units of time) put together to steps, oldest first, one a model where so asked."""
     if not len(minutes):
         return []
     models = sorted({kind.model for kind in minutes.kinds}, key=lambda name: (name is None, name or ""))
     model_of = np.array([models.index(kind.model) if by_model else 0 for kind in minutes.kinds], np.int64)
-    time_of = minutes.minute * MINUTE_MS // step_ms
+    time_of = minutes.minute * unit_ms // step_ms
     keys, group = np.unique(time_of * len(models) + model_of[minutes.kind], return_inverse=True)
     counts = np.zeros((len(keys), len(COUNTS)), np.int64)
     np.add.at(counts, group, minutes.counts)
@@ -113,6 +116,19 @@ def steps(minutes: Rollup, step_ms: int, *, by_model: bool) -> list[Step]:
             keys.tolist(), counts.tolist(), times.tolist(), outcomes, duration, ttft, strict=True
         )
     ]
+
+
+def heat_counts(minutes: Rollup, of: HeatOf, step_ms: int, unit_ms: int = MINUTE_MS) -> dict[tuple[int, int], int]:
+    """How many requests of each step fall into each row of HEAT_EDGES_MS."""
+    sketch = minutes.sketches[_HEATS.index(of)]
+    time = minutes.minute[sketch.rows] * unit_ms // step_ms
+    row = np.clip(np.searchsorted(_HEAT_BINS, sketch.bins, "right") - 1, 0, len(_HEAT_BINS) - 1)
+    cells, places = np.unique(time * len(_HEAT_BINS) + row, return_inverse=True)
+    counts = np.bincount(places, weights=sketch.counts).astype(np.int64)
+    return {
+        (cell // len(_HEAT_BINS) * step_ms, cell % len(_HEAT_BINS)): count
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)
+    }
 
 
 def _known(percentiles: Sequence[float | None]) -> Percentiles:

@@ -1,4 +1,4 @@
-"""`/api/v1/requests`, `/api/v1/summary`, `/api/v1/series`: what `logproc query` finds, as JSON for programs.
+"""`/api/v1/requests`, `summary`, `series`, `heatmap`: what `logproc query` finds, as JSON for programs.
 
 Questions are answered in threads of their own, few at a time, so that neither `/metrics` nor health waits for them.
 """
@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from logproc.answers import coverage_document, group_document, step_document
+from logproc.answers import coverage_document, group_document, heat_document, step_document
 from logproc.question import UsageError, check_one_of
-from logproc.stores.archive import Archive, By, Position, Question
+from logproc.stores.archive import Archive, By, HeatOf, Position, Question, Slowness
 from logproc.stores.documents import time_text
 from logproc.stores.original_line import original_line
 from logproc.stores.store import StoreUnavailableError
@@ -31,7 +31,12 @@ AT_ONCE: Final = 4
 """Questions that are answered at the same time; others wait."""
 MOST_STEPS: Final = 1500
 USUAL_STEPS: Final = 300
+HEAT_STEPS: Final = 100
+SECOND_MS: Final = 1000
 MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+SHORT_STEPS_MS: Final = tuple(seconds * SECOND_MS for seconds in (1, 2, 5, 10, 15, 30))
+"""Steps that are counted from the documents each time: only of a range of an hour at most."""
 STEPS_MS: Final = tuple(minutes * MINUTE_MS for minutes in (1, 5, 10, 15, 30, 60, 180, 360, 720, 1440, 10080))
 _LATELY: Final = "1h"
 
@@ -46,15 +51,22 @@ def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int
     """The pages over one archive. `wrapped` is `logs.format`; `clock` is the wall clock, ms since 1970."""
 
     def requests(request: Request) -> dict[str, Any]:
-        given = Parameters(request, {*RANGE, *FILTERS, *PAGE})
+        given = Parameters(request, {*RANGE, *FILTERS, *PAGE, "sort"})
         question, cursor = given.question(clock())
-        limit = given.number("limit", 50, 1000)
-        after = None if cursor is None else Position(cursor.time_ms, cursor.id)
-        found = list(archive.find(question, limit=limit + 1, after=after))
+        limit, sort = given.number("limit", 50, 1000), given.one("sort") or "time"
+        check_one_of(sort, ("time", "duration"), "sort")
+        if sort == "duration":
+            slower = None if cursor is None else Slowness(cursor.duration_ns, cursor.time_ms, cursor.id)
+            found = archive.slowest(question, limit=limit + 1, after=slower)
+        else:
+            newer = None if cursor is None else Position(cursor.time_ms, cursor.id)
+            found = list(archive.find(question, limit=limit + 1, after=newer))
         further = None
         if len(found) > limit:
-            last = found[limit - 1].position
-            further = Cursor(given.digest, question.since_ms, question.until_ms, last.time_ms, last.id)
+            last, duration = found[limit - 1].position, found[limit - 1].document.get("event.duration") or 0
+            further = Cursor(
+                given.digest, question.since_ms, question.until_ms, last.time_ms, last.id, duration_ns=duration
+            )
         return {"items": [each.document for each in found[:limit]], "next": further and written(further)}
 
     def one_request(request: Request) -> dict[str, Any]:
@@ -103,12 +115,29 @@ def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int
             **coverage_document(found.coverage),
         }
 
+    def heat_map(request: Request) -> dict[str, Any]:
+        given = Parameters(request, {*RANGE, *FILTERS, "of"})
+        now = clock()
+        question, _ = given.question(now, lately=_LATELY)
+        of = given.one("of") or "duration"
+        check_one_of(of, get_args(HeatOf), "of")
+        question, step_ms = _whole_steps(question, None, now, HEAT_STEPS)
+        found = archive.heat(question, cast(HeatOf, of), step_ms)
+        return {
+            **_range(question),
+            "step_ms": step_ms,
+            "of": of,
+            **heat_document(found),
+            **coverage_document(found.coverage),
+        }
+
     limiter = anyio.CapacityLimiter(AT_ONCE)
     pages: dict[str, Page] = {
         "/api/v1/requests": requests,
         "/api/v1/requests/{id}": one_request,
         "/api/v1/summary": summary,
         "/api/v1/series": series,
+        "/api/v1/heatmap": heat_map,
     }
     return [Route(path, _answering(page, limiter), methods=["GET"]) for path, page in pages.items()]
 
@@ -137,21 +166,27 @@ def _range(question: Question) -> dict[str, str | None]:
     return {"from": None if since is None else time_text(since), "to": None if until is None else time_text(until)}
 
 
-def _whole_steps(question: Question, asked_ms: float | None, now: int) -> tuple[Question, int]:
+def _whole_steps(
+    question: Question, asked_ms: float | None, now: int, usual: int = USUAL_STEPS
+) -> tuple[Question, int]:
     """The question with its range widened to whole steps, and the length of a step: at most MOST_STEPS of them.
 
     Raises:
-        UsageError: the step is no whole minutes, or too short for the range.
+        UsageError: the step is none that there is, or too short for the range.
     """
     since, until = question.since_ms or 0, now if question.until_ms is None else question.until_ms
-    least_ms = -(-max(until - since, 1) // MOST_STEPS)
+    span = max(until - since, 1)
+    least_ms = -(-span // MOST_STEPS)
     if asked_ms is None:
-        wanted = -(-(until - since) // USUAL_STEPS)
+        wanted = -(-span // usual)
         step = next((each for each in STEPS_MS if each >= wanted), -(-wanted // STEPS_MS[-1]) * STEPS_MS[-1])
-    elif asked_ms < MINUTE_MS or asked_ms % MINUTE_MS:
-        raise UsageError("step: expected whole minutes, such as 1m, 15m, 1h", "step")
+    elif asked_ms not in SHORT_STEPS_MS and (asked_ms < MINUTE_MS or asked_ms % MINUTE_MS):
+        raise UsageError("step: expected whole minutes, such as 1m, 15m, 1h; or 1s, 2s, 5s, 10s, 15s, 30s", "step")
+    elif asked_ms < MINUTE_MS and span > HOUR_MS:
+        raise UsageError("step: steps of seconds are for an hour at most; expected at least 1m", "step")
     elif asked_ms < least_ms:
-        message = f"step: that would be more than {MOST_STEPS} steps; expected at least {-(-least_ms // MINUTE_MS)}m"
+        unit, sign = (SECOND_MS, "s") if least_ms < MINUTE_MS else (MINUTE_MS, "m")
+        message = f"step: that would be more than {MOST_STEPS} steps; expected at least {-(-least_ms // unit)}{sign}"
         raise UsageError(message, "step")
     else:
         step = round(asked_ms)

@@ -18,7 +18,8 @@ _LATEST_MS: Final = 1 << 48
 class Cursor(msgspec.Struct, array_like=True, frozen=True):
     """`question` is a digest of the parameters; `since_ms` and `until_ms` what they meant at the first page.
 
-    `time_ms` and `id` are the position of the last document, or `place` is how many groups came before.
+    `time_ms` and `id` are the position of the last document, with `duration_ns` where they are sorted by it; or `place`
+    is how many groups came before.
     """
 
     question: str
@@ -27,6 +28,7 @@ class Cursor(msgspec.Struct, array_like=True, frozen=True):
     time_ms: int = 0
     id: bytes = b""
     place: int = 0
+    duration_ns: int = 0
 
 
 def digest(path: str, parameters: Mapping[str, Sequence[str]]) -> str:
@@ -54,6 +56,10 @@ def read(text: str, question: str) -> Cursor:
     if cursor.question != question:
         raise UsageError("cursor: it belongs to a question with other parameters", "cursor")
     moments = (cursor.since_ms or 0, cursor.until_ms or 0, cursor.time_ms)
-    if not all(-_LATEST_MS < moment < _LATEST_MS for moment in moments) or not 0 <= cursor.place < _LATEST_MS:
+    if (
+        not all(-_LATEST_MS < moment < _LATEST_MS for moment in moments)
+        or not 0 <= cursor.place < _LATEST_MS
+        or not 0 <= cursor.duration_ns < 1 << 63
+    ):
         raise UsageError("cursor: it is none that this server gave", "cursor")
     return cursor

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from logproc.question import Asked, UsageError, check_one_of, question_of, span_ms
+from logproc.question import Asked, UsageError, did_you_mean, question_of, span_ms
 from logproc.stores.archive import Question
 from logproc.web.api_cursor import Cursor, digest, read
 
@@ -31,7 +31,9 @@ class Parameters:
         self._given: dict[str, list[str]] = {}
         for name, value in request.query_params.multi_items():
             if name not in known:
-                check_one_of(name, (*sorted(known),) or ("(there is none here)",), name[:100])
+                there_are = f"there are {', '.join(sorted(known))}" if known else "there are none here"
+                hint = did_you_mean(name, sorted(known))
+                raise UsageError(f"there is no parameter {name[:100]!r}: {there_are}.{hint}", name[:100])
             self._given.setdefault(name, []).append(value)
         for name, values in self._given.items():
             if len(values) > (MOST_VALUES if name in _SEVERAL else 1):

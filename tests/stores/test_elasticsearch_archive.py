@@ -136,6 +136,8 @@ def answers(both: Both, question: Question) -> None:
     assert ordered(theirs) == ordered(ours)
     assert [each.position.time_ms for each in theirs] == [each.position.time_ms for each in ours]
     assert [list(each) for each in ordered(theirs)] == [list(each) for each in ordered(ours)]
+    slowest, theirs = (list(archive.slowest(question, limit=5)) for archive in (both.sqlite, both.elasticsearch))
+    assert [each.document["event.duration"] for each in theirs] == [each.document["event.duration"] for each in slowest]
     by_event_id = Question(ids=tuple(each.document["event.id"] for each in ours[:2]))
     if ours:
         assert ordered(list(both.elasticsearch.find(by_event_id))) == ordered(list(both.sqlite.find(by_event_id)))
@@ -148,12 +150,24 @@ def answers(both: Both, question: Question) -> None:
                 assert getattr(group, name) == pytest.approx(getattr(real, name), rel=0.0101)
     for step_ms, by_model in ((MINUTE_MS, True), (DAY_MS, False)):
         whole = Question(**{name: getattr(question, name) for name in ("outcomes", "clients", "models")})
+        heat, other_heat = (archive.heat(whole, "duration", step_ms) for archive in (both.sqlite, both.elasticsearch))
+        assert sum(other_heat.counts.values()) == sum(heat.counts.values())
+        assert {time for time, _ in other_heat.counts} == {time for time, _ in heat.counts}
         mine, others = (
             archive.series(whole, step_ms, by_model=by_model) for archive in (both.sqlite, both.elasticsearch)
         )
         assert len(mine.steps) == len(others.steps)
         for step, other in zip(mine.steps, others.steps, strict=True):
-            for name in ("time_ms", "model", "requests", "outcomes", "prompt_tokens", "completion_tokens", "queue_ms"):
+            for name in (
+                "time_ms",
+                "model",
+                "requests",
+                "outcomes",
+                "prompt_tokens",
+                "completion_tokens",
+                "queue_ms",
+                "timed_ms",
+            ):
                 assert getattr(other, name) == getattr(step, name)
             assert other.duration_ms == pytest.approx(step.duration_ms, rel=0.0201, abs=0.001)
     assert both.elasticsearch.extent() == both.sqlite.extent()

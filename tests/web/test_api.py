@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from starlette.routing import Route
 from logproc.query_output import json_line
 from logproc.record import DAY_MS
 from logproc.stores.archive import Found, Position, Question
+from logproc.stores.documents import time_text
 from logproc.stores.fields import REQUEST_FIELDS
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.store import StoreUnavailableError
@@ -172,6 +174,52 @@ def test_a_series_counts_every_request_once_and_says_where_the_time_went(api: Ap
     assert sum(step["requests"] for step in one["items"]) == len(api.shelf.found(model=["m1"], slower_than="3s"))
 
 
+def test_the_slowest_come_first_where_so_asked_and_pages_make_the_whole_list(api: Api) -> None:
+    expected = sorted(
+        api.shelf.found(limit=0), key=lambda each: (each["event.duration"], each["@timestamp"]), reverse=True
+    )
+    found: list[Any] = []
+    cursor: dict[str, str] = {}
+    while page := api.get("requests", sort="duration", limit=9, **cursor):
+        found += page["items"]
+        if page["next"] is None:
+            break
+        cursor = {"cursor": page["next"]}
+    assert found == expected
+    some = api.get("requests", sort="duration", limit=3, model="m1", to="5s")
+    assert (
+        some["items"]
+        == [
+            each
+            for each in expected
+            if each["gen_ai.request.model"] == "m1" and each["@timestamp"] < "2026-03-31T23:33:15"
+        ][:3]
+    )
+    other = api.client.get("/api/v1/requests", params={"sort": "time", "cursor": some["next"]})
+    assert other.json()["parameter"] == "cursor"
+
+
+def test_a_series_of_seconds_counts_what_came_in_each(api: Api) -> None:
+    found = api.get("series", **{"from": "20s", "step": "5s"})["items"]
+    expected = Counter((NOW_MS - 700 * i) // 5000 * 5000 for i in range(1, 29))
+    assert {step["time"]: step["requests"] for step in found} == {
+        time_text(time_ms): count for time_ms, count in expected.items()
+    }
+    assert sum(step["duration_sum_ms"] for step in found) == sum(1000 + 100 * i for i in range(1, 29))
+
+
+def test_a_heat_map_has_every_request_in_the_cell_of_its_time_and_duration(api: Api) -> None:
+    found = api.get("heatmap", **{"from": "10m"})
+    assert sum(count for _, _, count in found["cells"]) == 40
+    edges, times = found["edges_ms"], found["times"]
+    for i in range(3, 40, 7):
+        row = max(place for place, edge in enumerate(edges) if edge < 1000 + 100 * i)
+        column = times.index(time_text((NOW_MS - 700 * i) // found["step_ms"] * found["step_ms"]))
+        assert any(cell[:2] == [column, row] and cell[2] > 0 for cell in found["cells"])
+    first_tokens = api.get("heatmap", of="ttft", model="m2")
+    assert sum(count for _, _, count in first_tokens["cells"]) == 13
+
+
 def test_days_that_are_over_answer_from_their_minutes_and_it_is_said(tmp_path: Path) -> None:
     old = at(NOW_MS - 3 * DAY_MS, model="m")
     client = client_of(kept(tmp_path, 1, old, at(NOW_MS - 1, model="m")))
@@ -201,14 +249,20 @@ def test_days_that_are_over_answer_from_their_minutes_and_it_is_said(tmp_path: P
         ("requests", {"model": "m" * 2000}, "model", "longer than 1024"),
         ("requests", {"client": ["c"] * 101}, "client", "given 101 times"),
         ("requests", {"from": "1h", "to": "2h"}, "from", "is not before"),
-        ("requests", {"sql": "SELECT 1"}, "sql", "is none of"),
+        ("requests", {"sql": "SELECT 1"}, "sql", "there is no parameter 'sql'"),
+        ("requests", {"sort": "duration; DROP"}, "sort", "is none of time, duration"),
         ("summary", {"by": "users"}, "by", "Did you mean user_id?"),
-        ("series", {"step": "10s"}, "step", "whole minutes"),
+        ("series", {"step": "7s"}, "step", "whole minutes"),
+        ("series", {"step": "0.5s"}, "step", "whole minutes"),
+        ("series", {"step": "30s", "from": "2h"}, "step", "for an hour at most"),
+        ("series", {"step": "1s", "from": "30m"}, "step", "at least 2s"),
         ("series", {"step": "90s"}, "step", "whole minutes"),
         ("series", {"step": "1m", "from": "30d"}, "step", "at least 29m"),
         ("series", {"by": "client"}, "by", "is none of model"),
-        ("series", {"limit": "5"}, "limit", "is none of"),
-        ("requests/abc", {"from": "1h"}, "from", "is none of"),
+        ("series", {"limit": "5"}, "limit", "there is no parameter"),
+        ("requests/abc", {"from": "1h"}, "from", "there are none here"),
+        ("heatmap", {"of": "tokens"}, "of", "is none of duration, ttft"),
+        ("heatmap", {"step": "1s"}, "step", "there is no parameter"),
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_the_name_of_the_parameter(
@@ -241,7 +295,7 @@ def test_a_range_of_time_means_on_every_page_what_it_meant_on_the_first(tmp_path
 def test_no_cursor_however_odd_breaks_the_page(
     tmp_path_factory: pytest.TempPathFactory, text: str, place: bytes
 ) -> None:
-    forged = msgspec.msgpack.encode(["x", None, 5, 1 << 47, place, 3])
+    forged = msgspec.msgpack.encode(["x", None, 5, 1 << 47, place, 3, 1 << 63])
     for cursor in (text, base64.urlsafe_b64encode(forged).decode()):
         answer = client_of(SqliteArchive(Path("/nowhere"))).get("/api/v1/requests", params={"cursor": cursor})
         assert answer.status_code == 400
