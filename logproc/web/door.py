@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,7 +69,8 @@ class Door:
 
         refused = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         if refused is None:
-            await self._app(scope, receive, send_safely)
+            with suppress(ClientDisconnect):  # it has gone, or was too slow: there is nobody to answer
+                await self._app(scope, receive, send_safely)
             return
         status, why = refused
         challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None

@@ -25,6 +25,7 @@ from logproc.settings import Http
 from logproc.web import stream
 from logproc.web.door import Door, door_routes
 from logproc.web.health import health_routes
+from logproc.web.limits import Limits, protocol
 from logproc.web.metrics_page import MetricsPage
 from logproc.web.page import Assets, page_routes
 from logproc.web.session import Sessions
@@ -80,9 +81,12 @@ class WebServer:
         ListenError: the address is in use or not ours, or the certificates are no good, with what to do.
     """
 
-    def __init__(self, app: Starlette, http: Http) -> None:
+    def __init__(self, app: Starlette, http: Http, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
         config = uvicorn.Config(
             app,
+            http=protocol(limits),
+            ws="none",
+            server_header=False,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from logproc.settings import Http, Settings
+from logproc.web.limits import Limits
 from logproc.web.server import WebServer, application
 
 
@@ -31,9 +32,12 @@ ECHO = Route("/api/v1/echo", echo, methods=["GET", "POST", "DELETE"])
 
 
 @contextmanager
-def serving(routes: Sequence[Route] = (ECHO,), token: str | None = None, **http: Any) -> Iterator[WebServer]:
+def serving(
+    routes: Sequence[Route] = (ECHO,), token: str | None = None, limits: Limits | None = None, **http: Any
+) -> Iterator[WebServer]:
     """A running server; `address` is where."""
-    server = WebServer(application(NoMetrics(), dict, token, routes), http_settings(**http))  # type: ignore[arg-type]
+    app = application(NoMetrics(), dict, token, routes)  # type: ignore[arg-type]
+    server = WebServer(app, http_settings(**http), limits or Limits())
     server.start()
     try:
         yield server
