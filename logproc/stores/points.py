@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import nsmallest
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
-from logproc.stores.archive import Found
+from logproc.stores.archive import Archive, Found, Question
 from logproc.stores.fields import REQUEST_FIELDS
 
 Length = Literal["prompt_tokens", "completion_tokens"]
@@ -50,6 +50,17 @@ class Points:
 
     total: int
     shown: list[Found]
+
+
+class PlottedArchive(Archive, Protocol):
+    """An archive that gives points too: each that there is."""
+
+    def points(self, question: Question, axes: Axes, limit: int) -> Points:
+        """At most `limit` of the documents that match and have what is on both axes.
+
+        Raises:
+            StoreUnavailableError: the store, or a part of it, cannot be read.
+        """
 
 
 def chosen(odd: Iterable[tuple[int, bytes]], sample: Iterable[bytes], limit: int) -> set[bytes]:
