@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -40,7 +41,11 @@ _ADVICE: Final = (
     ("security_exception", "Give the user or key of the settings the right to write, or mend it."),
     ("index_not_found_exception", "Allow the cluster to create indices (action.auto_create_index)."),
 )
+_ELSEWHERE: Final = "Something between here and there sends us elsewhere: check `store.urls`."
 _GENERAL_ADVICE: Final = "It is tried again until it works; nothing is lost meanwhile."
+
+_BEFORE_VALUES: Final = re.compile(r" in document with id| Preview of| at \[Source|:? For input string")
+"""Where a reason goes on with what the document holds."""
 
 _CONFLICT: Final = 409
 _TOO_LARGE: Final = 413
@@ -183,7 +188,7 @@ def too_many_refused(refused: int, count: int) -> bool:
 def mapping_problem(refused: Sequence[Refusal], count: int, index: str) -> str:
     """The problem where `too_many_refused`. What the documents hold is not in it."""
     first = refused[0]
-    reason = first.reason.split(" in document with id", maxsplit=1)[0].split(" Preview of", maxsplit=1)[0]
+    reason = _BEFORE_VALUES.split(first.reason, maxsplit=1)[0]
     return (
         f"{len(refused)} of {count} documents were refused ({first.error_type}: {reason}), so {index} has another "
         f"mapping than ours. Reindex or remove it, after `logproc setup elasticsearch`. {_GENERAL_ADVICE}"
@@ -212,6 +217,8 @@ def _say(status: int, error: _Error | None) -> str:
     advice = next((text for kind, text in _ADVICE if error is not None and error.type == kind), None)
     if advice is None and status in {401, 403}:
         advice = _ADVICE[3][1]
+    if status // 100 == 3:
+        advice = _ELSEWHERE
     return f"{what.rstrip('.')}. {advice or _GENERAL_ADVICE}"
 
 

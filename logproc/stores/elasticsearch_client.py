@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 import zlib
@@ -64,13 +65,11 @@ class Connection:
         self.where = "Elastic Cloud" if store.cloud_id else ", ".join(store.urls)
         self._timeout_s = timeout_s
         self._gzip = store.gzip
+        self._store = store
         options: dict[str, Any] = {"ca_certs": str(store.ca_cert)} if store.ca_cert else {}
         if store.ca_cert:
             _read(store.ca_cert, "store.ca_cert")
-        if key := _secret(store.api_key, store.api_key_file, "store.api_key_file"):
-            options["api_key"] = key
-        if password := _secret(store.password, store.password_file, "store.password_file"):
-            options["basic_auth"] = (store.username or "", password)
+        self._login = login = _login(store)
         try:
             client = Elasticsearch(
                 None if store.cloud_id else store.urls,
@@ -80,6 +79,7 @@ class Connection:
                 serializers=dict.fromkeys((JSON, NDJSON, "text/*"), _as_bytes()),
                 max_dead_node_backoff=1.0,
                 **options,
+                **login,
             )
         except (OSError, ValueError) as error:  # a file without certificates, a cloud id that is none
             raise SecretError(f"store: the connection to {self.where} cannot be set up: {error}") from error
@@ -109,7 +109,17 @@ class Connection:
             raise StoreUnavailableError(
                 f"{self.where} answers, but is no Elasticsearch. Check `store.urls`."
             ) from error
+        if answer.meta.status == 401:
+            self._log_in_again()
         return Answer(answer.meta.status, answer.body or b"")
+
+    def _log_in_again(self) -> None:
+        """The key or password is not right any more: it may be another one in its file by now."""
+        with contextlib.suppress(SecretError):
+            login = _login(self._store)
+            if login != self._login:
+                self._login = login
+                self._client = self._client.options(**login)
 
     def json(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Send one request of JSON; the status, and the answer's body as JSON (None where it is none).
@@ -137,6 +147,15 @@ def _as_bytes() -> Any:
             return data
 
     return AsBytes()
+
+
+def _login(store: ElasticsearchStore) -> dict[str, Any]:
+    """What the client is told of it. Raises SecretError."""
+    if key := _secret(store.api_key, store.api_key_file, "store.api_key_file"):
+        return {"api_key": key}
+    if password := _secret(store.password, store.password_file, "store.password_file"):
+        return {"basic_auth": (store.username or "", password)}
+    return {}
 
 
 def _secret(value: SecretStr | None, path: Path | None, key: str) -> str | None:

@@ -1,4 +1,7 @@
-"""A proxy before Elasticsearch that harms the bulk requests that a test tells it to; all others pass."""
+"""A proxy before Elasticsearch that harms the bulk requests that a test tells it to; all others pass.
+
+It can ask for a login too, which the minimal build of Elasticsearch cannot.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
+
+_UNKNOWN: Final = b'{"error":{"type":"security_exception","reason":"unable to authenticate user"},"status":401}'
 
 
 class Answered(NamedTuple):
@@ -89,12 +94,16 @@ def every_other_busy(exchange: Exchange) -> Answered:
 
 
 class ElasticsearchProxy:
-    """Listens on a free port of 127.0.0.1. `harms` are used up one a bulk request; `always` is for all later ones."""
+    """Listens on a free port of 127.0.0.1. `harms` are used up one a bulk request; `always` is for all later ones.
+
+    `login` is the header `Authorization` that every request must have.
+    """
 
     def __init__(self, url: str) -> None:
         self.target: Final = urlsplit(url)
         self.harms: deque[Harm] = deque()
         self.always: Harm = passing
+        self.login: str | None = None
         self.bulks = 0
         """How many bulk requests came."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -137,7 +146,7 @@ class ElasticsearchProxy:
                 self._pass()
 
             def do_POST(self) -> None:
-                if "/_bulk" not in self.path:
+                if "/_bulk" not in self.path or not self._may_pass():
                     self._pass()
                     return
                 body = self._body()
@@ -178,8 +187,14 @@ class ElasticsearchProxy:
             def _body(self) -> bytes:
                 return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
+            def _may_pass(self) -> bool:
+                return proxy.login is None or self.headers["Authorization"] == proxy.login
+
             def _pass(self) -> None:
                 body = self._body()
+                if not self._may_pass():
+                    self._answer(Answered(401, _UNKNOWN))
+                    return
                 try:
                     status, headers, answer = proxy.forward(self.command, self.path, dict(self.headers), body)
                 except OSError:

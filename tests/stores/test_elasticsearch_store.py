@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -19,7 +21,7 @@ from logproc.stores.store import StoreBusyError, StoreUnavailableError, Written
 from tests.lines import NOW_MS, raw
 from tests.services import elasticsearch_proxy as harm
 from tests.services.elasticsearch import MOST_CONTENT_MB, call
-from tests.services.elasticsearch_proxy import ElasticsearchProxy, Harm
+from tests.services.elasticsearch_proxy import Answered, ElasticsearchProxy, Harm
 from tests.stores.documents_of import at, documents, flat, read
 from tests.stores.elastic import patiently, problem_of, set_up, settings, store_for, stored, written
 
@@ -327,6 +329,54 @@ def test_a_server_that_is_always_busy_is_said_at_last_and_forgotten_when_it_is_n
     proxy.always = harm.passing
     assert patiently(harmed.settle).written == Written(stored=3)
     assert harmed.write(some(3), []) == Written()
+
+
+def test_another_password_while_it_runs_pauses_until_the_file_of_the_settings_has_it(
+    proxy: ElasticsearchProxy, chosen: StoreSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("old\n")
+    proxy.login = "Basic " + base64.b64encode(b"me:old").decode()
+    more = {"urls": [proxy.url], "username": "me", "password_file": file}
+    store = store_for(chosen.model_copy(update=more))
+    assert written(store, some(2)).written == Written(stored=2)
+    proxy.login = "Basic " + base64.b64encode(b"me:new").decode()
+    store.write(some(3), [])
+    problem = problem_of(store)
+    assert "401" in problem
+    assert "The user or key of the settings" in problem
+    assert "old" not in problem
+    file.unlink()  # as while somebody writes it anew
+    assert "401" in problem_of(store)
+    file.write_text("new\n")
+    assert patiently(store.settle).written == Written(stored=1, duplicate=2)
+    store.close()
+
+
+HTML: Final = b"<html><title>Sign in</title></html>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answered(200, HTML), "an answer that is none of a bulk request"),
+        (Answered(302, HTML), "the server answers 302. Something between here and there sends us elsewhere"),
+        (Answered(403, HTML), "the server answers 403"),
+        (Answered(502, HTML), "the server answers 502"),
+    ],
+)
+def test_a_page_of_something_between_is_said_and_nothing_is_lost(
+    harmed: ElasticsearchStore, proxy: ElasticsearchProxy, chosen: StoreSettings, answer: Answered, words: str
+) -> None:
+    proxy.always = lambda _: answer
+    found = some(3)
+    harmed.write(found, [])
+    problem = problem_of(harmed)
+    assert words in problem
+    assert "Sign in" not in problem
+    proxy.always = harm.passing
+    assert patiently(harmed.settle).written == Written(stored=3)
+    assert ids_in(chosen) == ids(found)
 
 
 def how_many_are_taken(store: ElasticsearchStore, found: list[list[Documents]]) -> int:
