@@ -45,10 +45,12 @@ $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl:
 	@mkdir -p $(BENCH)
 	@$(BIN)/python benchmarks/make_log.py 1000000 $@ $(if $(findstring full,$@),--full)
 
-nightly: $(VENV)/installed-dev ## the model of the follower with 5,000 examples, 200 kills over Elasticsearch, and the torture
+nightly: $(VENV)/installed-dev ## the models of following and delivery with many examples, 200 kills over Elasticsearch, both tortures
 	@LOGPROC_EXAMPLES=5000 $(BIN)/python -m pytest tests/tailing/test_follower_model.py --timeout 3600
+	@LOGPROC_EXAMPLES=1000 $(BIN)/python -m pytest tests/notify/test_delivery_model.py --timeout 3600
 	@LOGPROC_KILLS=200 LOGPROC_OUTAGE_S=60 $(BIN)/python -m pytest -rP tests/e2e/test_elasticsearch_exact.py
 	@$(BIN)/python -m tests.torture --kills $(KILLS)
+	@$(BIN)/python -m tests.torture.notify --rounds $(KILLS)
 
 page: page/node_modules/.package-lock.json ## build the web page into logproc/web/assets (needs Node >= 18 and npm; users need neither)
 	@cd page && npm run --silent build
