@@ -20,6 +20,7 @@ from logproc.state import open_reader
 from logproc.stores.documents import time_text
 
 _decode: Final = msgspec.json.Decoder(Alert).decode
+_OF_A_LIFE: Final = ("time", "state", "severity", "value", "n", "cause", "text")
 _FAR_MS: Final = 1 << 47
 
 
@@ -62,6 +63,24 @@ def alerts(
     shown = [alert for _, alert in found[:limit]]
     items = _joined(deliveries, shown, now_ms) if shown else []
     return items, found[limit - 1][0] if len(found) > limit else None
+
+
+def life(measure_db: Path, deliveries: Deliveries, alert_id: str, now_ms: int) -> dict[str, Any] | None:
+    """One alert as in the list, and its entries, oldest first; None when there never was one of this id.
+
+    Raises:
+        sqlite3.Error: a database cannot be read now.
+    """
+    connection = open_reader(measure_db)
+    if connection is None:
+        return None
+    with closing(connection):
+        rows = connection.execute("SELECT entry FROM alerts WHERE id = ? ORDER BY seq", (alert_id,)).fetchall()
+    entries = [_decode(entry) for (entry,) in rows]
+    if not entries:
+        return None
+    (alert,) = _joined(deliveries, entries[-1:], now_ms)
+    return {"alert": alert, "entries": [{name: getattr(each, name) for name in _OF_A_LIFE} for each in entries]}
 
 
 def _newest_first(measure_db: Path, before: int | None) -> Iterator[tuple[int, Alert]]:

@@ -1,4 +1,4 @@
-"""`/api/v1/alerts`, `/api/v1/alerts/{id}/ack`, `/api/v1/silences`: what is wrong, who sees to it, what is not told."""
+"""`/api/v1/alerts`, one of them, its `ack`, `/api/v1/silences`: what is wrong, who sees to it, what is not told."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starlette.routing import Route
 from logproc.alerts.alert import KINDS, State
 from logproc.notify import subjects
 from logproc.notify.deliveries import Deliveries
-from logproc.notify.history import Wanted, alerts
+from logproc.notify.history import Wanted, alerts, life
 from logproc.notify.plan import Silence
 from logproc.question import UsageError, moment_ms, span_ms
 from logproc.stores.documents import time_text
@@ -62,6 +62,10 @@ def alerts_routes(
         items, further = alerts(measure_db, deliveries, wanted, now, limit=limit, before=before)
         return JSONResponse({"items": items, "next": None if further is None else str(further)})
 
+    def one_alert(request: Request) -> Response:
+        found = life(measure_db, deliveries, request.path_params["id"], clock())
+        return JSONResponse({"error": "there is no alert of this id"}, 404) if found is None else JSONResponse(found)
+
     def list_silences(_: Request) -> Response:
         with deliveries.reading() as connection:
             silences = subjects.silences(connection, clock())
@@ -97,6 +101,7 @@ def alerts_routes(
 
     return [
         Route("/api/v1/alerts", _plain(list_alerts), methods=["GET"]),
+        Route("/api/v1/alerts/{id}", _plain(one_alert), methods=["GET"]),
         Route("/api/v1/alerts/{id}/ack", _with_body(acknowledge), methods=["POST"]),
         Route("/api/v1/silences", _plain(list_silences), methods=["GET"]),
         Route("/api/v1/silences", _with_body(begin_silence), methods=["POST"]),
