@@ -36,17 +36,22 @@ function edges(u: uPlot, band: Band): [number, number] {
 
 const colorOf = (band: Band): string => css(`--${band.alert.severity}`);
 
-/** Below the data: a tint, and an edge where it began. */
+/** Below the data: a tint while any of them lasted, and an edge where each began. */
 export function drawBands(u: uPlot, bands: Band[]): void {
   const { ctx, bbox } = u;
   ctx.save();
+  ctx.fillStyle = css("--band");
+  let covered = 0;
   for (const band of bands) {
     const [x0, x1] = edges(u, band);
+    const begin = Math.max(x0, covered);
+    if (x1 > begin) ctx.fillRect(begin, bbox.top, x1 - begin, bbox.height);
+    covered = Math.max(covered, x1);
+  }
+  ctx.globalAlpha = 0.55;
+  for (const band of bands) {
     ctx.fillStyle = colorOf(band);
-    ctx.globalAlpha = 0.1;
-    ctx.fillRect(x0, bbox.top, Math.max(1, x1 - x0), bbox.height);
-    ctx.globalAlpha = 0.55;
-    ctx.fillRect(x0, bbox.top, devicePixelRatio, bbox.height);
+    ctx.fillRect(edges(u, band)[0], bbox.top, devicePixelRatio, bbox.height);
   }
   ctx.restore();
 }

@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import type { HeatMap } from "./api";
-import { type Band, drawBands, drawLetters } from "./bands";
+import { type Band, drawLetters } from "./bands";
 import { css } from "./colors";
 import { clock, duration, exact, short } from "./format";
 import { axis, useSurface } from "./surface";
@@ -50,7 +50,7 @@ export function Heat(props: Props) {
   const options = (width: number): uPlot.Options => ({
     width,
     height: HEIGHT,
-    padding: [10, 6, 0, 0],
+    padding: [10, 16, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     scales: {
@@ -160,8 +160,7 @@ function indexAt(times: number[], ms: number): number {
   return times.indexOf(ms);
 }
 
-function draw(u: uPlot, { map, boundMs, bands }: Props): void {
-  drawBands(u, bands);
+function draw(u: uPlot, { map, boundMs }: Props): void {
   const { ctx, bbox } = u;
   const most = Math.log1p(Math.max(...map.cells.map(([, , count]) => count)));
   ctx.save();

@@ -89,7 +89,7 @@ function options(props: () => Props, width: number, pointed: (index: number | nu
   return {
     width,
     height: HEIGHT,
-    padding: [10, 6, 0, 0],
+    padding: [10, 16, 0, 0],
     legend: { show: false },
     cursor: {
       sync: { key: "time", setSeries: false },

@@ -160,7 +160,9 @@ class Browser:
                     self._do("POST", f"/element/{element}/click")
                     return True
             except WebDriverError as error:  # drawn anew between looking and clicking, or not yet in sight
-                if "stale" not in str(error) and "intercepted" not in str(error) and "interactable" not in str(error):
+                if "intercepted" in str(error):  # what stays on top of the window hides it
+                    self.run("arguments[0].scrollIntoView({block: 'center'})", {_ELEMENT: element})
+                elif "stale" not in str(error) and "interactable" not in str(error):
                     raise
         return False
 
@@ -216,3 +218,9 @@ class Browser:
     def wait_text(self, selector: str, text: str) -> None:
         """Wait until an element that matches shows a text."""
         self.wait_for(lambda: any(text in each for each in self.texts(selector)), f"{text!r} in {selector}")
+
+
+def scrolled(browser: Browser) -> bool:
+    """Scroll to the end of the page; true, so that it can stand in a condition that is waited for."""
+    browser.run("scrollTo(0, document.body.scrollHeight)")
+    return True
