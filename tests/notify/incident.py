@@ -39,6 +39,12 @@ class Traffic:
                 is_bad = now - moment <= failing_s
                 file.write(raw(*(self._request(model, moment, is_bad=is_bad) for model in self._models)))
 
+    def failed_at_once(self, model: str, count: int) -> None:
+        """So many requests fail in this moment."""
+        moment = time_text(int(time.time() * 1000))
+        with self._log.open("ab", buffering=0) as file:
+            file.write(raw(*(request(time=moment, model=model, status=500) for _ in range(count))))
+
     def _request(self, model: str, moment: float, *, is_bad: bool) -> dict[str, Any]:
         fails = is_bad and model in self.failing and self._chance.random() < FAILING_SHARE
         return request(
