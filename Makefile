@@ -18,8 +18,9 @@ endif
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/installed ## play an inference server with two incidents, and watch logproc see them (Ctrl-C ends it)
-	@$(BIN)/logproc demo
+# With ELASTICSEARCH=URL the documents go there; its client is one of the packages for development.
+demo: $(VENV)/installed$(if $(ELASTICSEARCH),-dev) ## play an inference server with two incidents, and watch logproc see them (Ctrl-C ends it)
+	@$(BIN)/logproc demo $(if $(ELASTICSEARCH),--elasticsearch $(ELASTICSEARCH))
 
 test: $(VENV)/installed-dev ## run all tests; those whose server is not installed are skipped with the reason
 	@$(BIN)/python -m pytest

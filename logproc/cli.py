@@ -105,6 +105,10 @@ def demo(
     seconds: Annotated[
         float | None, typer.Option(min=1, help="End after so long; else Ctrl-C ends it.", show_default=False)
     ] = None,
+    elasticsearch: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Store the documents there, for example http://localhost:9200."),
+    ] = None,
 ) -> None:
     """Watch logproc at work: a stand-in server, a load on it, two incidents; needs no GPU, model or settings."""
     from rich.console import Console
@@ -112,7 +116,7 @@ def demo(
     from logproc.demo.demo import DemoFailedError, run_demo
 
     try:
-        code = run_demo(seconds, Console(highlight=False))
+        code = run_demo(seconds, Console(highlight=False), elasticsearch)
     except DemoFailedError as error:
         _fail(str(error), 1)
     raise typer.Exit(code)

@@ -21,13 +21,13 @@ from logproc.demo.alerts import Alerts
 from logproc.demo.load import Load
 from logproc.demo.numbers import Look, Recent, growth, load_of, look
 from logproc.demo.screen import FLAGGED_SHOWN, TITLE, Pointers, Screen, alert_line, plain_line, summary
-from logproc.demo.setup import make_folder, open_pipeline, query_command, short
+from logproc.demo.setup import NoStoreError, make_folder, open_pipeline, query_command, set_up_elasticsearch, short
 from logproc.demo.stand_in_process import StandInFailedError, StandInProcess
 from logproc.flags import FLAGS
 from logproc.measure.measure import Measure
-from logproc.stores.archive import Question
+from logproc.stores.archive import Archive, Question
+from logproc.stores.archives import open_archive
 from logproc.stores.index import read_counters
-from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.store import StoreUnavailableError
 from logproc.web.server import ListenError
 
@@ -42,8 +42,10 @@ class DemoFailedError(Exception):
     """The demo could not begin, or could not go on; the message says why."""
 
 
-def run_demo(seconds: float | None, console: Console) -> int:
+def run_demo(seconds: float | None, console: Console, elasticsearch: str | None = None) -> int:
     """Play until a signal comes or `seconds` are over. The exit code: 0, or 1 when not every line was counted once.
+
+    `elasticsearch` is the URL of a server that is to have the documents, in place of files.
 
     Raises:
         DemoFailedError: nothing that was started still runs.
@@ -53,8 +55,9 @@ def run_demo(seconds: float | None, console: Console) -> int:
         with folder.joinpath("logproc.log").open("w", encoding="utf-8") as own_log:
             structlog.configure(logger_factory=structlog.PrintLoggerFactory(own_log))  # the terminal is taken
             try:
-                app, pipeline = open_pipeline(folder)
-            except ListenError as error:
+                store = None if elasticsearch is None else set_up_elasticsearch(elasticsearch)
+                app, pipeline = open_pipeline(folder, store)
+            except (ListenError, NoStoreError) as error:
                 raise DemoFailedError(str(error)) from error
             try:
                 return _Demo(app, folder, query_command(pipeline), console).play(seconds, stop)
@@ -105,7 +108,7 @@ class _Demo:
     def _show(self, nothing: Look, server: StandInProcess, seconds: float | None, stop: threading.Event) -> None:
         """Show the numbers until it is time to stop: on a terminal as a screen, else as lines."""
         recent = Recent(nothing)
-        archive = SqliteArchive(self._folder / "documents")
+        archive = open_archive(self._app.settings, LOOK_S)
         screen = Screen(self._pointers)
         console = self._console
         if not self._is_screen:
@@ -141,7 +144,7 @@ class _Demo:
         """Every line, wherever it should be in the end."""
         lines = sum(path.read_bytes().count(b"\n") for path in self._folder.glob("access.jsonl*"))
         documents = read_counters(self._folder / "index.db").get("logproc_documents", [])
-        stored = sum(int(value) for labels, value in documents if labels["result"] == "stored")
+        stored = sum(int(value) for labels, value in documents if labels["result"] in {"stored", "duplicate"})
         return {"written": lines, "counted": total.lines.total(), "stored": stored}
 
 
@@ -149,7 +152,7 @@ def _agree(counted: Mapping[str, int]) -> bool:
     return len(set(counted.values())) == 1
 
 
-def _newest_flagged(archive: SqliteArchive) -> list[Mapping[str, Any]]:
+def _newest_flagged(archive: Archive) -> list[Mapping[str, Any]]:
     """The documents of the newest odd requests; none while the store cannot be read."""
     try:
         return [found.document for found in archive.find(Question(flags=FLAGS), limit=FLAGGED_SHOWN)]

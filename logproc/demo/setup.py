@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import yaml
+from pydantic import ValidationError
 
 from logproc.app import App
-from logproc.settings import Settings
+from logproc.settings import ElasticsearchStore, Settings
+from logproc.stores.elasticsearch_client import ClientMissingError, Connection
+from logproc.stores.elasticsearch_setup import SetupRefusedError, install
+from logproc.stores.store import StoreUnavailableError
 from logproc.web.server import ListenError
 
 FOLDER: Final = Path("var/demo")
+SERVICE: Final = "logproc-demo"
 FIRST_PORT: Final = 9470
 PORTS: Final = 20
+INDEX: Final = "logproc-demo"
+"""In Elasticsearch: no demo meets documents of real requests."""
+REACH_S: Final = 5.0
+"""A server that does not answer for so long is not there."""
 WARM_UP_S: Final = 10
 """Nobody wants to wait in front of a demo until it is judged."""
+
+
+class NoStoreError(Exception):
+    """Elasticsearch cannot be used; the message says why."""
 
 
 def make_folder(parent: Path = FOLDER) -> Path:
@@ -33,7 +46,7 @@ def make_folder(parent: Path = FOLDER) -> Path:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
-            with suppress(FileExistsError):
+            with contextlib.suppress(FileExistsError):
                 folder = parent / str(number)
                 folder.mkdir()
                 return folder.absolute()
@@ -42,7 +55,26 @@ def make_folder(parent: Path = FOLDER) -> Path:
     return Path(tempfile.mkdtemp(prefix="logproc-demo-"))
 
 
-def open_pipeline(folder: Path) -> tuple[App, Path]:
+def set_up_elasticsearch(url: str) -> ElasticsearchStore:
+    """A store at this URL, with its templates.
+
+    Raises:
+        NoStoreError: the URL is none, the client is missing, or the server is not there or refuses.
+    """
+    said: list[str] = []
+    try:
+        store = ElasticsearchStore(kind="elasticsearch", urls=[url], index=INDEX, keep_days=30)
+        with contextlib.closing(Connection(store, timeout_s=REACH_S)) as server:
+            if not install(server, store, SERVICE, said.append):
+                raise NoStoreError("\n".join(said))
+    except ValidationError as error:
+        raise NoStoreError(f"{url}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    except (ClientMissingError, StoreUnavailableError, SetupRefusedError) as error:
+        raise NoStoreError(str(error)) from error
+    return store
+
+
+def open_pipeline(folder: Path, store: ElasticsearchStore | None = None) -> tuple[App, Path]:
     """The pipeline at the first free port, and the file of its settings, which other commands can be given.
 
     Raises:
@@ -50,11 +82,12 @@ def open_pipeline(folder: Path) -> tuple[App, Path]:
     """
     for port in itertools.count(FIRST_PORT):
         values = {
-            "service": "logproc-demo",
+            "service": SERVICE,
             "logs": {"paths": [glob.escape(str(folder / "access.jsonl"))]},
             "state": str(folder),
             "http": {"listen": f"127.0.0.1:{port}"},
             "alerts": {"warm_up": WARM_UP_S},
+            **({} if store is None else {"store": store.model_dump(exclude_defaults=True)}),
         }
         try:
             app = App(Settings.model_validate(values))

@@ -26,6 +26,7 @@ import yaml
 from logproc.demo import setup
 from logproc.demo.setup import make_folder, open_pipeline
 from logproc.settings_file import load
+from tests.stores.elastic import stored
 
 LOGPROC = Path(sys.executable).with_name("logproc")
 
@@ -211,3 +212,31 @@ def test_a_port_that_is_taken_is_passed_over_and_the_settings_file_tells_the_one
     finally:
         app.start()
         app.stop()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("localhost:9200", "expected URLs such as http://localhost:9200"), ("http://127.0.0.1:1", "Connection refused")],
+)
+def test_an_elasticsearch_that_is_not_there_is_said_and_nothing_is_left(tmp_path: Path, url: str, words: str) -> None:
+    with running(tmp_path, "--elasticsearch", url) as demo:
+        output, _ = demo.communicate(timeout=60)
+        assert demo.returncode == 1
+        assert words in output
+        assert "Traceback" not in output
+        assert children(demo.pid) == []
+
+
+@pytest.mark.service
+def test_the_documents_go_to_an_elasticsearch_that_is_named(elasticsearch: str, tmp_path: Path) -> None:
+    with running(tmp_path, "--seconds", "4", "--elasticsearch", elasticsearch) as demo:
+        output, _ = demo.communicate(timeout=100)
+        assert demo.returncode == 0, output
+    folder = tmp_path / "var/demo/1"
+    ids = [each["_id"] for each in stored(elasticsearch, setup.INDEX)]
+    assert len(ids) == len([line for line in log_lines(folder) if "event" not in line]) > 0
+    assert not (folder / "documents").exists()
+    pipeline = str(folder.with_suffix(".yaml"))
+    command = [str(LOGPROC), "query", "--pipeline", pipeline, "--last", "1h", "--json"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert sorted(json.loads(line)["event.id"] for line in found.stdout.splitlines()) == ids
