@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from logproc.settings import Price
 from logproc.stores.archive import HEAT_EDGES_MS, Coverage, Group, Heat, Percentiles, Span, Step
 from logproc.stores.documents import time_text
 
 
 def group_document(by: str | None, group: Group) -> dict[str, Any]:
-    """A group: counts, tokens, and percentiles of the duration in ns."""
+    """A group: counts, tokens, percentiles of the duration in ns and of the time to first token in ms."""
     return {
         **({} if by is None else {by: group.key}),
         "requests": group.requests,
@@ -17,7 +19,19 @@ def group_document(by: str | None, group: Group) -> dict[str, Any]:
         "prompt_tokens": group.prompt_tokens,
         "completion_tokens": group.completion_tokens,
         "duration_ns": {"p50": group.p50_ns, "p95": group.p95_ns, "p99": group.p99_ns},
+        "ttft_ms": _percentiles(group.ttft_ms),
     }
+
+
+def cost_of(group: Group, prices: Mapping[str, Price]) -> float | None:
+    """What the tokens of a group cost, by the prices per million of their models; None where none has a price."""
+    known = [
+        (tokens, prices[model]) for model, tokens in group.by_model.items() if model is not None and model in prices
+    ]
+    if not known:
+        return None
+    per_million = sum(tokens.prompt * price.input + tokens.completion * price.output for tokens, price in known)
+    return round(per_million / 1e6, 6)
 
 
 def step_document(step: Step, *, by_model: bool) -> dict[str, Any]:

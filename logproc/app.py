@@ -149,7 +149,7 @@ class App:
         except UnusableArchiveError as error:
             log.warning("no requests can be found at /api/v1", reason=str(error))
             return []
-        return api_routes(archive, self.settings.logs.wrapped, now_ms)
+        return api_routes(archive, self.settings.logs.wrapped, now_ms, self.settings.thresholds, self.settings.prices)
 
     def _run_one(self, feeder: Feeder) -> None:
         try:

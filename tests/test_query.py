@@ -196,6 +196,7 @@ def groups_of(found: list[dict[str, Any]], by: str) -> list[dict[str, Any]]:
                 "duration_ns": {
                     f"p{percent}": durations[ceil(len(durations) * percent / 100) - 1] for percent in (50, 95, 99)
                 },
+                "ttft_ms": None,
             }
         )
     return sorted(groups, key=lambda group: (-group["requests"], group[by] is None, group[by] or ""))

@@ -10,6 +10,9 @@ from logproc.record import EngineLoad, GpuLoad
 
 By = Literal["model", "client", "user_id", "api_key_id", "outcome"]
 
+Who = Literal["client", "user_id", "api_key_id"]
+"""Those of them that say whose requests they are."""
+
 Percentiles = tuple[float, float, float] | None
 
 
@@ -54,6 +57,13 @@ class Found(NamedTuple):
     document: dict[str, Any]
 
 
+class Tokens(NamedTuple):
+    """Sums over the requests whose number is known."""
+
+    prompt: int
+    completion: int
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """The requests that share one value of what they were grouped by (None: unknown)."""
@@ -68,6 +78,10 @@ class Group:
     p95_ns: int
     p99_ns: int
     """Percentiles of the duration: the least that so large a share of the requests did not exceed."""
+    ttft_ms: Percentiles
+    """Percentiles of the time to first token; None where it is known of none."""
+    by_model: Mapping[str | None, Tokens]
+    """The tokens once more, by the model that made them."""
 
 
 class Span(NamedTuple):
@@ -200,8 +214,8 @@ class Archive(Protocol):
             StoreUnavailableError: the store, or a part of it, cannot be read.
         """
 
-    def summarize(self, question: Question, by: By | None) -> Summary:
-        """The documents that match, grouped.
+    def summarize(self, question: Question, by: By | None, *, exact: bool = True) -> Summary:
+        """The documents that match, grouped. Percentiles need not be exact if that is quicker, unless `exact`.
 
         Raises:
             StoreUnavailableError: the store, or a part of it, cannot be read.

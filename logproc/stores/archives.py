@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from logproc.settings import Settings, SqliteStore
-from logproc.stores.archive import Archive
+from logproc.stores.points import PlottedArchive
 
 
 class UnusableArchiveError(Exception):
     """The settings name a store that cannot be connected to; the message says why and what to do."""
 
 
-def open_archive(settings: Settings, longest_s: float | None = None) -> Archive:
+def open_archive(settings: Settings, longest_s: float | None = None) -> PlottedArchive:
     """Where documents are found again; a question may take `longest_s`. Nothing is connected to yet.
 
     Raises:

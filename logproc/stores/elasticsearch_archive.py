@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from logproc.decode import time_ms
 from logproc.stores.archive import (
     HEAT_EDGES_MS,
     By,
@@ -24,12 +25,15 @@ from logproc.stores.archive import (
     Slowness,
     Step,
     Summary,
+    Tokens,
 )
 from logproc.stores.elasticsearch_asking import PAGE, Aggregated, Asking
 from logproc.stores.elasticsearch_client import Connection
 from logproc.stores.elasticsearch_names import Names
+from logproc.stores.elasticsearch_points import odd_body, sample_body
 from logproc.stores.elasticsearch_servers import read_servers
 from logproc.stores.fields import REQUEST_FIELDS
+from logproc.stores.points import Axes, Points
 
 _FIELD_OF: Final = {field.column: field.name for field in REQUEST_FIELDS}
 _ID_FIELDS: Final = [_FIELD_OF[column] for column in ("id", "request_id", "response_id", "trace_id")]
@@ -39,6 +43,8 @@ _AFTER_OUTCOME: Final = _NAMES.index(_FIELD_OF["outcome"]) + 1
 _SHOWN: Final = [*_NAMES[:_AFTER_OUTCOME], "event.outcome", *_NAMES[_AFTER_OUTCOME:]]
 _TIMES: Final = ("queue", "prefill", "decode")
 _NS_PER_MS: Final = 1e6
+MOST_MODELS: Final = 1000
+"""So many of the largest models of one group have their tokens told apart."""
 _DIGITS: Final = 2
 """Significant digits of percentiles: within 1 %."""
 
@@ -48,8 +54,13 @@ class _Hit(msgspec.Struct):
     sort: list[Any]
 
 
+class _Total(msgspec.Struct):
+    value: int
+
+
 class _Hits(msgspec.Struct):
     hits: list[_Hit]
+    total: _Total | None = None
 
 
 class _Documents(msgspec.Struct):
@@ -107,14 +118,16 @@ class ElasticsearchArchive:
                 return
             left = None if left is None else left - size
 
-    def summarize(self, question: Question, by: By | None) -> Summary:
-        """The documents that match, grouped; percentiles are within 1 %.
+    def summarize(self, question: Question, by: By | None, *, exact: bool = True) -> Summary:  # noqa: ARG002
+        """The documents that match, grouped; percentiles are within 1 %, also where exact ones are asked for.
 
         Raises:
             StoreUnavailableError: Elasticsearch cannot be asked.
         """
+        wanted = _sums() | _tokens_by_model()
         found = self._requests.search(
-            {"size": 0, "query": _query(question), "aggs": {"all": _everything()}}, Aggregated
+            {"size": 0, "query": _query(question), "aggs": {"all": {"filter": {"match_all": {}}, "aggs": wanted}}},
+            Aggregated,
         )
         all_of_it = found.aggregations.get("all", {})
         total = _group(None, all_of_it) if all_of_it.get("doc_count") else None
@@ -123,7 +136,7 @@ class ElasticsearchArchive:
             sources = [{"key": {"terms": {"field": _FIELD_OF[by], "missing_bucket": True}}}]
             groups = [
                 _group(bucket["key"]["key"], bucket)
-                for bucket in self._requests.grouped(_query(question), sources, _sums())
+                for bucket in self._requests.grouped(_query(question), sources, wanted)
             ]
             groups.sort(key=lambda group: (-group.requests, group.key is None, group.key or ""))
         return Summary(groups, total, Coverage(is_exact=False))
@@ -139,7 +152,7 @@ class ElasticsearchArchive:
         ]
         if by_model:
             sources.append({"model": {"terms": {"field": _FIELD_OF["model"], "missing_bucket": True}}})
-        wanted = _sums() | {"ttft": _percentiles("ttft_ns")}
+        wanted = _sums()
         wanted |= {name: {"sum": {"field": _FIELD_OF[f"{name}_ns"]}} for name in _TIMES}
         wanted["timed"] = {
             "filter": {"bool": {"should": [{"exists": {"field": _FIELD_OF[f"{name}_ns"]}} for name in _TIMES]}},
@@ -166,6 +179,25 @@ class ElasticsearchArchive:
             if row["doc_count"]
         }
         return Heat(counts, Coverage())
+
+    def points(self, question: Question, axes: Axes, limit: int) -> Points:
+        """At most `limit` of the documents that match and have what is on both axes.
+
+        Raises:
+            StoreUnavailableError: Elasticsearch cannot be asked.
+        """
+        query = _query(question)
+        odd = self._requests.search(odd_body(query, axes, limit // 2), _Documents).hits.hits
+        sample = self._requests.search(sample_body(query, axes, limit), _Documents).hits
+        shown: dict[str, Found] = {}
+        for hit in (*odd, *sample.hits):
+            document = _document(hit.source)
+            event_id = document[_FIELD_OF["id"]]
+            if len(shown) < limit:
+                moment = time_ms(document[_FIELD_OF["time_ms"]], 1 << 47)
+                shown[event_id] = Found(Position(moment, event_id.encode()), document)
+        found = sorted(shown.values(), key=lambda each: each.position)
+        return Points(len(found) if sample.total is None else sample.total.value, found)
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""
@@ -221,10 +253,6 @@ def _document(source: dict[str, msgspec.Raw]) -> dict[str, Any]:
     return {name: source[name] if name in _KEPT_RAW else msgspec.json.decode(source[name]) for name in names}
 
 
-def _everything() -> dict[str, Any]:
-    return {"filter": {"match_all": {}}, "aggs": _sums()}
-
-
 def _sums() -> dict[str, Any]:
     """What is asked of each group."""
     return {
@@ -232,6 +260,16 @@ def _sums() -> dict[str, Any]:
         "prompt": {"sum": {"field": _FIELD_OF["prompt_tokens"]}},
         "completion": {"sum": {"field": _FIELD_OF["completion_tokens"]}},
         "duration": _percentiles("duration_ns"),
+        "ttft": _percentiles("ttft_ns"),
+    }
+
+
+def _tokens_by_model() -> dict[str, Any]:
+    sums = {name: {"sum": {"field": _FIELD_OF[f"{name}_tokens"]}} for name in ("prompt", "completion")}
+    model = _FIELD_OF["model"]
+    return {
+        "models": {"terms": {"field": model, "size": MOST_MODELS}, "aggs": sums},
+        "no_model": {"missing": {"field": model}, "aggs": sums},
     }
 
 
@@ -258,7 +296,18 @@ def _group(key: str | None, bucket: dict[str, Any]) -> Group:
         p50,
         p95,
         p99,
+        _ms(bucket["ttft"]),
+        {
+            model: Tokens(round(part["prompt"]["value"]), round(part["completion"]["value"]))
+            for model, part in _parts(bucket)
+        },
     )
+
+
+def _parts(bucket: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    yield from ((part["key"], part) for part in bucket["models"]["buckets"])
+    if bucket["no_model"]["doc_count"]:
+        yield None, bucket["no_model"]
 
 
 def _step(bucket: dict[str, Any]) -> Step:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from logproc.record import DAY_MS
-from logproc.stores.archive import Question
-from logproc.stores.rollup import Rollup, joined, packed, unpacked
+from logproc.stores.archive import Question, Who
+from logproc.stores.rollup import MINUTE_MS, Rollup, joined, packed, put_together, unpacked
 from logproc.stores.sqlite_schema import SPAN_MS
 from logproc.stores.sqlite_tally import rollup
 
@@ -22,8 +22,13 @@ MOST_BYTES: Final = 32 << 20
 
 HOUR_MS: Final = 3_600_000
 
-_Key = tuple[Path, int, int, int]
-"""The file, its inode, the length of the piece of time, its number."""
+_Key = tuple[Path, int, Who | None, int, int]
+"""The file, its inode, by what besides kinds, the length of the piece of time, its number."""
+
+
+def minutes_can_tell(question: Question) -> bool:
+    """Whether minutes by model, operation and outcome know which requests are asked for."""
+    return replace(question, since_ms=None, until_ms=None, models=(), outcomes=()) == Question()
 
 
 class RecentRollups:
@@ -34,34 +39,45 @@ class RecentRollups:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def rollups(self, connection: sqlite3.Connection, path: Path, day: int, question: Question) -> list[Rollup]:
+    def rollups(
+        self, connection: sqlite3.Connection, path: Path, day: int, question: Question, who: Who | None = None
+    ) -> list[Rollup]:
         """The minutes of the documents in `path` that match; a minute counts where it begins in the range of time.
+
+        By `who` it was the hours are put together: the range must be of whole hours.
 
         Raises:
             sqlite3.Error: the file cannot be read.
         """
         since = max(day * DAY_MS, question.since_ms or 0)
         until = min((day + 1) * DAY_MS, (day + 1) * DAY_MS if question.until_ms is None else question.until_ms)
-        if replace(question, since_ms=None, until_ms=None, models=(), outcomes=()) != Question():
+        if not minutes_can_tell(question):
             return [rollup(connection, day, question)]
         with self._lock:
             inode, versions = path.stat().st_ino, _versions(connection)
             hours = range(since // HOUR_MS, -(-until // HOUR_MS))
-            found = [self._hour(connection, (path, inode), day, hour, versions) for hour in hours]
+            found = [self._hour(connection, (path, inode, who), day, hour, versions) for hour in hours]
         return [each.between(since, until).of(question.models, question.outcomes) for each in found]
 
     def _hour(
-        self, connection: sqlite3.Connection, file: tuple[Path, int], day: int, hour: int, versions: Mapping[int, int]
+        self,
+        connection: sqlite3.Connection,
+        file: tuple[Path, int, Who | None],
+        day: int,
+        hour: int,
+        versions: Mapping[int, int],
     ) -> Rollup:
         """One hour, put together from its spans when one of them is new: twelve small ones are read more slowly."""
         spans = range(hour * HOUR_MS // SPAN_MS, (hour + 1) * HOUR_MS // SPAN_MS)
         version = tuple(versions.get(span, 0) for span in spans)
 
         def from_spans() -> Rollup:
-            return joined(
-                self._known((*file, SPAN_MS, span), (version[place],), partial(_counted, connection, day, span))
+            _, _, who = file
+            found = joined(
+                self._known((*file, SPAN_MS, span), (version[place],), partial(_counted, connection, day, span, who))
                 for place, span in enumerate(spans)
             )
+            return found if who is None else put_together(found)
 
         return self._known((*file, HOUR_MS, hour), version, from_spans)
 
@@ -81,8 +97,10 @@ class RecentRollups:
         return made
 
 
-def _counted(connection: sqlite3.Connection, day: int, span: int) -> Rollup:
-    return rollup(connection, day, Question(since_ms=span * SPAN_MS, until_ms=(span + 1) * SPAN_MS))
+def _counted(connection: sqlite3.Connection, day: int, span: int, who: Who | None) -> Rollup:
+    question = Question(since_ms=span * SPAN_MS, until_ms=(span + 1) * SPAN_MS)
+    found = rollup(connection, day, question, MINUTE_MS, who)
+    return found if who is None else put_together(found)
 
 
 def _versions(connection: sqlite3.Connection) -> dict[int, int]:

@@ -32,11 +32,12 @@ _FORM: Final = 2
 
 
 class RollupKind(NamedTuple):
-    """What the requests of one row share; None is unknown."""
+    """What the requests of one row share; None is unknown. Rows by `who` have no operation."""
 
     model: str | None
     operation: str | None
     outcome: str
+    who: str | None = None
 
 
 class Sketch(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from logproc.ids import id_bytes, id_text
 from logproc.record import DAY_MS
@@ -30,10 +30,11 @@ from logproc.stores.archive import (
     Slowness,
     Span,
     Summary,
+    Who,
 )
 from logproc.stores.documents import flat_document
 from logproc.stores.points import Axes, Points, chosen
-from logproc.stores.recent_rollups import RecentRollups
+from logproc.stores.recent_rollups import HOUR_MS, RecentRollups, minutes_can_tell
 from logproc.stores.rollup import MINUTE_MS, Rollup, joined
 from logproc.stores.sqlite import SERVERS_FILE, day_files
 from logproc.stores.sqlite_condition import condition, skew_ms
@@ -41,7 +42,7 @@ from logproc.stores.sqlite_points import odd_in, sample_in
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
 from logproc.stores.sqlite_schema import REQUESTS
 from logproc.stores.sqlite_servers import read_servers
-from logproc.stores.sqlite_slowest import SHOWN, slowest
+from logproc.stores.sqlite_slowest import SHOWN, minutes_of_slowest, slowest
 from logproc.stores.sqlite_tally import Tally, add_up, rollup
 from logproc.stores.store import StoreUnavailableError
 from logproc.stores.summing import heat_counts, steps, summary
@@ -103,30 +104,47 @@ class SqliteArchive:
             StoreUnavailableError: a day's file cannot be read.
         """
         found: list[tuple[Slowness, Sequence[Any]]] = []
-        for _, path in self.days(question):
+        for day, path in self.days(question):
             with self._reading(path) as connection:
-                if connection is not None:
-                    found += slowest(connection, question, limit, after)
+                if connection is None:
+                    continue
+                pieces = [question]
+                if minutes_can_tell(replace(question, slower_than_ns=None)):
+                    pieces, inner = _without_edges(question, day, MINUTE_MS)
+                    if inner is not None:
+                        minutes = self._recent.rollups(connection, path, day, replace(inner, slower_than_ns=None))
+                        pieces += minutes_of_slowest(inner, joined(minutes), limit, after)
+                found += slowest(connection, pieces, limit, after)
         found.sort(key=lambda each: each[0], reverse=True)
         return [_found(row) for _, row in found[:limit]]
 
-    def summarize(self, question: Question, by: By | None) -> Summary:
+    def summarize(self, question: Question, by: By | None, *, exact: bool = True) -> Summary:
         """The documents that match, grouped. Days that are over answer from their minutes, where those can tell.
+
+        Unless `exact`, so do the others: of every time that has passed it is kept what it came to.
 
         Raises:
             StoreUnavailableError: a day's file cannot be read.
         """
+        who = None if by in {None, "model", "outcome"} else cast(Who, by)
 
         def once(closed: int) -> Summary:
             groups: defaultdict[str | None, Tally] = defaultdict(Tally)
+            minutes, coverage = self._minutes(question, closed, by_minute=False, can_tell=who is None)
+            parts = [minutes]
             for day, path in self.days(question):
                 with self._reading(path) as connection:
-                    if connection is not None:
-                        add_up(connection, day, question, by, groups)
-            minutes, coverage = self._minutes(
-                question, closed, by_minute=False, can_tell=by in {None, "model", "outcome"}
-            )
-            return summary(groups, minutes, by, coverage)
+                    if connection is None:
+                        continue
+                    edges = [question]
+                    if not exact and minutes_can_tell(question):
+                        edges, inner = _without_edges(question, day, MINUTE_MS if who is None else HOUR_MS)
+                        if inner is not None:
+                            parts += self._recent.rollups(connection, path, day, inner, who)
+                    for edge in edges:
+                        add_up(connection, day, edge, by, groups)
+            found = joined(parts)
+            return summary(groups, found, by, replace(coverage, is_exact=coverage.is_exact and not len(found)))
 
         return self._while_no_day_closes(once)
 
@@ -240,7 +258,7 @@ class SqliteArchive:
             return joined([]), Coverage()
         since = max(held[0] * DAY_MS, question.since_ms or 0)
         until = min((held[1] + 1) * DAY_MS, closed * DAY_MS if question.until_ms is None else question.until_ms)
-        if not can_tell or replace(question, since_ms=None, until_ms=None, models=(), outcomes=()) != Question():
+        if not can_tell or not minutes_can_tell(question):
             return joined([]), Coverage(left_out=Span(since, until))
         found = self._blaming_rollups(lambda folder: list(rollups.read(folder, question, by_minute=by_minute)))
         parts = [
@@ -308,6 +326,18 @@ def _days_of(question: Question) -> tuple[int, int | None]:
     """The first and the last day of a question's range of time."""
     first = -1 if question.since_ms is None else question.since_ms // DAY_MS
     return first, None if question.until_ms is None else (question.until_ms - 1) // DAY_MS
+
+
+def _without_edges(question: Question, day: int, unit_ms: int) -> tuple[list[Question], Question | None]:
+    """The part of the question's range on that day that is whole units of time, if there is any, and what is left."""
+    since = max(day * DAY_MS, question.since_ms or 0)
+    until = min((day + 1) * DAY_MS, (day + 1) * DAY_MS if question.until_ms is None else question.until_ms)
+    first, last = -(-since // unit_ms) * unit_ms, until // unit_ms * unit_ms
+    if first >= last:
+        return [replace(question, since_ms=since, until_ms=until)], None
+    edges = [(since, first), (last, until)]
+    left = [replace(question, since_ms=start, until_ms=end) for start, end in edges if start < end]
+    return left, replace(question, since_ms=first, until_ms=last)
 
 
 def _find(

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from logproc.record import DAY_MS
-from logproc.stores.archive import By, Question
+from logproc.stores.archive import By, Question, Tokens, Who
 from logproc.stores.rollup import (
     COUNTS,
     MINUTE_MS,
@@ -32,6 +32,7 @@ from logproc.stores.rollup import (
 from logproc.stores.sqlite_condition import condition, skew_ms
 from logproc.stores.sqlite_schema import REQUESTS
 
+_KEYS: Final = 1 + len(RollupKind._fields)
 PIECE_MS: Final = 3_600_000
 """So much of a day is asked for at once: groups stay small enough to be sorted in memory."""
 
@@ -42,12 +43,13 @@ _LOW_BITS: Final = 20  # sums of tokens are made of two halves: no sum of 64 bit
 
 @dataclass(slots=True)
 class Tally:
-    """What the requests of one group came to; `durations_ns` are all of them, in parts."""
+    """What the requests of one group came to; times are all of them, in parts."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    tokens: defaultdict[str | None, Tokens] = field(default_factory=lambda: defaultdict(lambda: Tokens(0, 0)))
+    """By model."""
     durations_ns: list[Ints] = field(default_factory=list)
+    ttfts_ns: list[Ints] = field(default_factory=list)
 
 
 def add_up(
@@ -58,37 +60,44 @@ def add_up(
         f"total({column} >> {_LOW_BITS}), total({column} & {(1 << _LOW_BITS) - 1})"
         for column in ("prompt_tokens", "completion_tokens")
     )
-    columns = f"{by or 'NULL'}, outcome, {halves}, count(*), group_concat(duration_ns)"
+    columns = f"{by or 'NULL'}, outcome, model, {halves}, count(*), group_concat(duration_ns), group_concat(ttft_ns)"
     with _snapshot(connection) as texts:
         for piece in pieces(connection, day, question, PIECE_MS):
-            for row in _grouped(connection, piece, columns, "1, 2"):
-                value, outcome, prompt_high, prompt_low, high, low, count, durations = row
+            for row in _grouped(connection, piece, columns, "1, 2, 3"):
+                value, outcome, model, prompt_high, prompt_low, high, low, count, durations, ttfts = row
                 group = groups[_text(texts, value)]
                 group.outcomes[_text(texts, outcome)] += count
-                group.prompt_tokens += (int(prompt_high) << _LOW_BITS) + int(prompt_low)
-                group.completion_tokens += (int(high) << _LOW_BITS) + int(low)
-                group.durations_ns.append(_numbers(durations))
+                prompt, completion = group.tokens[_text(texts, model)]
+                group.tokens[_text(texts, model)] = Tokens(
+                    prompt + (int(prompt_high) << _LOW_BITS) + int(prompt_low),
+                    completion + (int(high) << _LOW_BITS) + int(low),
+                )
+                group.durations_ns.append(_numbers(durations or ""))
+                group.ttfts_ns.append(_numbers(ttfts or ""))
 
 
-def rollup(connection: sqlite3.Connection, day: int, question: Question, unit_ms: int = MINUTE_MS) -> Rollup:
-    """The documents of one day's file that match, by minute (or another unit of time) and kind."""
+def rollup(
+    connection: sqlite3.Connection, day: int, question: Question, unit_ms: int = MINUTE_MS, who: Who | None = None
+) -> Rollup:
+    """The documents of one day's file that match, by minute (or another unit of time) and kind, also by who it was."""
+    kind_columns = "model, operation, outcome, NULL" if who is None else f"model, NULL, outcome, {who}"
     counts = ", ".join(f"total({name})" for name in COUNTS[1:])
     times = ", ".join(f"total({_TIMED.get(name, name.removesuffix('_ms') + '_ns')})" for name in TIMES)
     sketches = ", ".join(f"group_concat({name.removesuffix('_ms')}_ns)" for name in SKETCHES)
-    columns = f"time_ms / {unit_ms}, model, operation, outcome, {sketches}, count(*), {counts}, {times}"
+    columns = f"time_ms / {unit_ms}, {kind_columns}, {sketches}, count(*), {counts}, {times}"
     kinds: dict[RollupKind, int] = {}
     keys: list[tuple[int, int]] = []
     numbers: list[tuple[float, ...]] = []
     parts: list[list[Sketch]] = [[] for _ in SKETCHES]
     with _snapshot(connection) as texts:
         for piece in pieces(connection, day, question, PIECE_MS):
-            rows = list(_grouped(connection, piece, columns, "1, 2, 3, 4"))
+            rows = list(_grouped(connection, piece, columns, "1, 2, 3, 4, 5"))
             for place, made in enumerate(parts):
-                made.append(_sketch([row[4 + place] for row in rows], len(keys)))
+                made.append(_sketch([row[_KEYS + place] for row in rows], len(keys)))
             for row in rows:
-                kind = RollupKind(*(_text(texts, value) for value in row[1:4]))
+                kind = RollupKind(*(_text(texts, value) for value in row[1:_KEYS]))
                 keys.append((row[0], kinds.setdefault(kind, len(kinds))))
-                numbers.append(row[4 + len(SKETCHES) :])
+                numbers.append(row[_KEYS + len(SKETCHES) :])
     key = np.array(keys, np.int64).reshape(-1, 2)
     number = np.array(numbers, np.float64).reshape(-1, len(COUNTS) + len(TIMES))
     return Rollup(

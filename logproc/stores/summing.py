@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, cast, get_args
 
 import numpy as np
 
 from logproc.sketch import BINS, bin_values, bins_at, bins_of
-from logproc.stores.archive import HEAT_EDGES_MS, By, Coverage, Group, HeatOf, Percentiles, Step, Summary
-from logproc.stores.rollup import COUNTS, MINUTE_MS, TIMES, Ints, Rollup, quantiles_by
+from logproc.stores.archive import HEAT_EDGES_MS, By, Coverage, Group, HeatOf, Percentiles, Step, Summary, Tokens
+from logproc.stores.rollup import COUNTS, MINUTE_MS, TIMES, Ints, Rollup, RollupKind, Sketch, quantiles_by
 from logproc.stores.sqlite_tally import Tally
 
 _HEATS: Final = get_args(HeatOf)
@@ -26,9 +26,9 @@ _SHARES: Final = [TIMES.index(name) for name in ("queue_ms", "prefill_ms", "deco
 def summary(tallies: Mapping[str | None, Tally], minutes: Rollup, by: By | None, coverage: Coverage) -> Summary:
     """The groups of the tallies and of the minutes, put together by their key.
 
-    `minutes` can be grouped by model, by outcome, or not at all; it is empty for anything else.
+    `minutes` can be grouped by model, by outcome, or not at all; for anything else it is empty, or rows by who it was.
     """
-    keys = [_key(kind.model, kind.outcome, by) for kind in minutes.kinds]
+    keys = [_key(kind, by) for kind in minutes.kinds]
     rows = np.array([keys.index(key) for key in keys], np.int64)[minutes.kind] if len(minutes) else minutes.kind
     held = {keys[place]: minutes.rows(rows == place) for place in np.unique(rows).tolist()}
     nothing, none = Tally(), minutes.rows(np.zeros(len(minutes), np.bool_))
@@ -38,41 +38,66 @@ def summary(tallies: Mapping[str | None, Tally], minutes: Rollup, by: By | None,
     return Summary(groups, total, coverage)
 
 
-def _key(model: str | None, outcome: str, by: By | None) -> str | None:
-    return None if by is None else outcome if by == "outcome" else model
+def _key(kind: RollupKind, by: By | None) -> str | None:
+    match by:
+        case None:
+            return None
+        case "outcome":
+            return kind.outcome
+        case "model":
+            return kind.model
+        case _:
+            return kind.who
 
 
 def _group(key: str | None, tallies: Sequence[Tally], minutes: Rollup) -> Group:
     outcomes: Counter[str] = Counter()
+    tokens: defaultdict[str | None, tuple[int, int]] = defaultdict(lambda: (0, 0))
+
+    def add(model: str | None, prompt: int, completion: int) -> None:
+        known = tokens[model]
+        tokens[model] = known[0] + prompt, known[1] + completion
+
     for tally in tallies:
         outcomes += tally.outcomes
-    for place in np.unique(minutes.kind).tolist():
-        requests = int(minutes.counts[minutes.kind == place, _REQUESTS].sum())
-        outcomes[minutes.kinds[place].outcome] += requests
-    p50, p95, p99 = _percentiles_ns([part for tally in tallies for part in tally.durations_ns], minutes)
+        for model, own in tally.tokens.items():
+            add(model, *own)
+    present, place = np.unique(minutes.kind, return_inverse=True)
+    counts = np.zeros((len(present), len(COUNTS)), np.int64)
+    np.add.at(counts, place, minutes.counts)
+    for number, count in zip(present.tolist(), counts.tolist(), strict=True):
+        kind = minutes.kinds[number]
+        outcomes[kind.outcome] += count[_REQUESTS]
+        add(kind.model, count[_PROMPT], count[_COMPLETION])
+    duration, ttft = minutes.sketches
+    p50, p95, p99 = _percentiles_ns([part for tally in tallies for part in tally.durations_ns], duration) or (0, 0, 0)
+    first = _percentiles_ns([part for tally in tallies for part in tally.ttfts_ns], ttft)
     return Group(
         key,
         outcomes.total(),
         outcomes,
-        sum(tally.prompt_tokens for tally in tallies) + int(minutes.counts[:, _PROMPT].sum()),
-        sum(tally.completion_tokens for tally in tallies) + int(minutes.counts[:, _COMPLETION].sum()),
+        sum(prompt for prompt, _ in tokens.values()),
+        sum(completion for _, completion in tokens.values()),
         p50,
         p95,
         p99,
+        first and _known([value / _NS_PER_MS for value in first]),
+        {model: Tokens(*own) for model, own in tokens.items()},
     )
 
 
-def _percentiles_ns(parts: Sequence[Ints], minutes: Rollup) -> tuple[int, int, int]:
-    """Each the least value that so many percent of the values do not exceed; within 1 % where minutes are among them.
+def _percentiles_ns(parts: Sequence[Ints], sketch: Sketch) -> tuple[int, int, int] | None:
+    """Each the least value that so many percent of the values do not exceed; within 1 % where some are in a sketch.
 
     Of whole parts only: a rank is `ceil(percent * count / 100)`, in whole numbers.
     """
     values = np.concatenate([np.empty(0, np.int64), *parts])
-    if not len(minutes):
+    if not len(values) and not len(sketch.counts):
+        return None
+    if not len(sketch.counts):
         places = [-(-len(values) * percent // 100) - 1 for percent in PERCENTS]
         values.partition(places)
         return cast(tuple[int, int, int], tuple(values[places].tolist()))
-    sketch = minutes.sketches[0]
     bins = bins_of(values / _NS_PER_MS) + np.bincount(sketch.bins, weights=sketch.counts, minlength=BINS).astype(
         np.int64
     )

@@ -5,8 +5,9 @@ Questions are answered in threads of their own, few at a time, so that neither `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final, cast, get_args
 
 import anyio
@@ -15,15 +16,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from logproc.answers import coverage_document, group_document, heat_document, step_document
+from logproc.answers import cost_of, coverage_document, group_document, heat_document, step_document
 from logproc.question import UsageError, check_one_of
-from logproc.stores.archive import Archive, By, HeatOf, Position, Question, Slowness
+from logproc.settings import Price, Thresholds
+from logproc.stores.archive import By, Group, HeatOf, Position, Question, Slowness
 from logproc.stores.documents import time_text
 from logproc.stores.original_line import original_line
+from logproc.stores.points import PlottedArchive
 from logproc.stores.store import StoreUnavailableError
 from logproc.tailing.containers import Format
 from logproc.web.api_cursor import Cursor, written
 from logproc.web.api_parameters import FILTERS, PAGE, RANGE, Parameters
+from logproc.web.why_api import scatter_page, usual_of
 
 LONGEST_S: Final = 30.0
 """A question that takes longer is given up."""
@@ -47,8 +51,19 @@ class _NotFoundError(Exception):
     """There is no such thing; the message says what."""
 
 
-def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int]) -> list[Route]:
-    """The pages over one archive. `wrapped` is `logs.format`; `clock` is the wall clock, ms since 1970."""
+def api_routes(
+    archive: PlottedArchive,
+    wrapped: Format | None,
+    clock: Callable[[], int],
+    thresholds: Thresholds | None = None,
+    prices: Mapping[str, Price] = MappingProxyType({}),
+) -> list[Route]:
+    """The pages over one archive. `wrapped` is `logs.format`; `clock` is the wall clock, ms since 1970.
+
+    By the `thresholds` (None: the usual ones) it is told what is usual for the size of a request, by the `prices` of
+    models what requests cost.
+    """
+    levels = thresholds or Thresholds()
 
     def requests(request: Request) -> dict[str, Any]:
         given = Parameters(request, {*RANGE, *FILTERS, *PAGE, "sort"})
@@ -75,8 +90,12 @@ def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int
         for found in archive.find(Question(ids=(event_id,))):
             if found.document["event.id"] == event_id:
                 line = original_line(found.document, wrapped, clock())
-                return {"document": found.document, "line": line.text, "line_source": line.source}
+                bounds = usual_of(found.document, levels)._asdict()
+                return {"document": found.document, "line": line.text, "line_source": line.source, "usual": bounds}
         raise _NotFoundError("no request has this event.id")
+
+    def priced(by: str | None, group: Group) -> dict[str, Any]:
+        return {**group_document(by, group), "cost": cost_of(group, prices)}
 
     def summary(request: Request) -> dict[str, Any]:
         given = Parameters(request, {*RANGE, *FILTERS, *PAGE, "by"})
@@ -84,7 +103,7 @@ def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int
         by, limit = given.one("by"), given.number("limit", 100, 1000)
         if by is not None:
             check_one_of(by, get_args(By), "by")
-        found = archive.summarize(question, cast(By | None, by))
+        found = archive.summarize(question, cast(By | None, by), exact=False)
         place = 0 if cursor is None else cursor.place
         further = None
         if len(found.groups) > place + limit:
@@ -92,8 +111,8 @@ def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int
         return {
             **_range(question),
             "by": by,
-            "total": found.total and group_document(None, found.total),
-            "items": [] if by is None else [group_document(by, each) for each in found.groups[place : place + limit]],
+            "total": found.total and priced(None, found.total),
+            "items": [] if by is None else [priced(by, each) for each in found.groups[place : place + limit]],
             "next": further and written(further),
             **coverage_document(found.coverage),
         }
@@ -138,6 +157,7 @@ def api_routes(archive: Archive, wrapped: Format | None, clock: Callable[[], int
         "/api/v1/summary": summary,
         "/api/v1/series": series,
         "/api/v1/heatmap": heat_map,
+        "/api/v1/scatter": scatter_page(archive, levels, clock),
     }
     return [Route(path, _answering(page, limiter), methods=["GET"]) for path, page in pages.items()]
 

@@ -174,7 +174,8 @@ def answers(both: Both, question: Question) -> None:
 
 
 def facts(group: Any) -> tuple[Any, ...]:
-    return group.key, group.requests, dict(group.outcomes), group.prompt_tokens, group.completion_tokens
+    tokens = group.prompt_tokens, group.completion_tokens
+    return group.key, group.requests, dict(group.outcomes), tokens, dict(group.by_model), group.ttft_ms is None
 
 
 def test_what_is_read_back_is_the_document_as_sqlite_gives_it_however_odd(both: Both) -> None:

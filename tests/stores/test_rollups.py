@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from logproc.record import DAY_MS, MOST
 from logproc.stores import rollups
-from logproc.stores.archive import Question, Span
+from logproc.stores.archive import By, Found, Group, Question, Slowness, Span
 from logproc.stores.rollup import MINUTE_MS, packed, unpacked
 from logproc.stores.sqlite import SqliteStore, day_files
 from logproc.stores.sqlite_archive import SqliteArchive
@@ -73,16 +73,81 @@ def test_a_summary_is_the_same_before_and_after_days_were_rolled_up(
     assert before.coverage.is_exact
     after = kept(folder, keep_days).summarize(Question(), by)
 
-    def facts(group: Any) -> tuple[Any, ...]:
-        return group.key, group.requests, dict(group.outcomes), group.prompt_tokens, group.completion_tokens
-
     assert [facts(group) for group in after.groups] == [facts(group) for group in before.groups]
     assert after.total is not None
     assert before.total is not None
     assert facts(after.total) == facts(before.total)
     for group, exact in zip([*after.groups, after.total], [*before.groups, before.total], strict=True):
-        for name in ("p50_ns", "p95_ns", "p99_ns"):
-            assert getattr(group, name) == pytest.approx(getattr(exact, name), rel=0.0101, abs=1000)
+        assert is_near(group, exact)
+
+
+def facts(group: Group) -> tuple[Any, ...]:
+    tokens = group.prompt_tokens, group.completion_tokens
+    return group.key, group.requests, dict(group.outcomes), tokens, dict(group.by_model)
+
+
+def is_near(group: Group, exact: Group) -> bool:
+    """Whether percentiles are within 1 %."""
+    times = [(getattr(group, name), getattr(exact, name)) for name in ("p50_ns", "p95_ns", "p99_ns")]
+    first = group.ttft_ms == (exact.ttft_ms and pytest.approx(exact.ttft_ms, rel=0.0101, abs=0.001))
+    return first and all(ours == pytest.approx(real, rel=0.0101, abs=1000) for ours, real in times)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lines=REQUESTS,
+    back=st.tuples(st.integers(0, 5 * DAY_MS), st.integers(0, 5 * DAY_MS)),
+    by=st.sampled_from([None, *get_args(By)]),
+    models=st.sampled_from([(), ("a",)]),
+    keep_days=st.sampled_from([100, 3]),
+)
+def test_a_quick_summary_counts_what_the_exact_one_counts(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[dict[str, Any]],
+    back: tuple[int, int],
+    by: By | None,
+    models: tuple[str, ...],
+    keep_days: int,
+) -> None:
+    for number, line in enumerate(lines):
+        line |= {"client": f"{number % 3}", "user_id": f"{number % 5}"}
+    archive = kept(tmp_path_factory.mktemp("quick"), keep_days, *lines)
+    question = Question(MIDNIGHT_MS - max(back) - 1, MIDNIGHT_MS - min(back), models=models)
+    exact = archive.summarize(question, by)
+    for _ in ("new", "known"):
+        quick = archive.summarize(question, by, exact=False)
+        assert [facts(group) for group in quick.groups] == [facts(group) for group in exact.groups]
+        assert (quick.total and facts(quick.total)) == (exact.total and facts(exact.total))
+        assert all(map(is_near, quick.groups, exact.groups))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lines=REQUESTS,
+    back=st.tuples(st.integers(0, 5 * DAY_MS), st.integers(0, 5 * DAY_MS)),
+    size=st.integers(1, 9),
+    filters=st.sampled_from([{}, {"models": ("a",)}, {"clients": ("1",)}, {"slower_than_ns": 20_000_000_000}]),
+)
+def test_the_slowest_are_those_of_the_whole_list_page_by_page(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[dict[str, Any]],
+    back: tuple[int, int],
+    size: int,
+    filters: dict[str, Any],
+) -> None:
+    for number, line in enumerate(lines):
+        line |= {"client": f"{number % 3}", "duration_ms": line["duration_ms"] if number % 4 else 77}
+    archive = kept(tmp_path_factory.mktemp("slowest"), 100, *lines)
+    question = Question(MIDNIGHT_MS - max(back) - 1, MIDNIGHT_MS - min(back), **filters)
+
+    def place(found: Found) -> Slowness:
+        return Slowness(found.document["event.duration"], *found.position)
+
+    expected = sorted(archive.find(question), key=place, reverse=True)
+    pages: list[Found] = []
+    while page := archive.slowest(question, limit=size, after=place(pages[-1]) if pages else None):
+        pages += page
+    assert pages == expected
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from logproc.query_output import json_line
 from logproc.record import DAY_MS
+from logproc.settings import Price
 from logproc.stores.archive import Found, Position, Question
 from logproc.stores.documents import time_text
 from logproc.stores.fields import REQUEST_FIELDS
@@ -132,11 +133,29 @@ def test_requests_are_those_of_the_command_and_pages_make_the_whole_list(
     assert found == expected
 
 
+def counted(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name not in {"duration_ns", "ttft_ms", "cost"}}
+
+
+def test_a_group_costs_what_the_tokens_of_its_models_cost(api: Api) -> None:
+    prices = {"m0": Price(input=2, output=10), "m1": Price(input=1, output=1)}
+    client = Client(api_routes(SqliteArchive(api.shelf.folder), None, lambda: NOW_MS, prices=prices))
+    total = client.get("/api/v1/summary").json()["total"]
+    models = {each["model"]: each for each in client.get("/api/v1/summary", params={"by": "model"}).json()["items"]}
+    first = models["m0"]
+    assert first["cost"] == pytest.approx((first["prompt_tokens"] * 2 + first["completion_tokens"] * 10) / 1e6)
+    assert models["m2"]["cost"] is None
+    assert total["cost"] == pytest.approx(first["cost"] + models["m1"]["cost"])
+    assert api.get("summary")["total"]["cost"] is None
+
+
 def test_a_summary_is_that_of_the_command(api: Api) -> None:
     for by in ("model", "client", "user_id", "api_key_id", "outcome"):
         found = api.get("summary", **{"from": "1h", "by": by})
-        assert found["items"] == api.shelf.found(limit=0, last="1h", by=by)
-        assert found["percentiles"] == "exact"
+        expected = api.shelf.found(limit=0, last="1h", by=by)
+        assert [counted(each) for each in found["items"]] == [counted(each) for each in expected]
+        for ours, exact in zip(found["items"], expected, strict=True):
+            assert ours["duration_ns"] == pytest.approx(exact["duration_ns"], rel=0.0101)
     total = api.get("summary")
     assert total["items"] == []
     assert total["total"]["requests"] == 40
