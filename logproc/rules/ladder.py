@@ -19,7 +19,7 @@ inhibit: otherwise the mild one would surface for a moment at the end of every i
 
 def runbook(kind: str) -> str:
     """Where to read what to do about an alert of this kind."""
-    return f"docs/alerts.md#{kind}"
+    return f"docs/runbooks.md#{kind}"
 
 
 @dataclass(frozen=True)

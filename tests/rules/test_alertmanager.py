@@ -180,4 +180,4 @@ def test_what_fires_in_prometheus_arrives_with_its_sentences(
     told = next(each for each in relay.told("chat") if each["labels"]["kind"] == "latency_p99")
     assert "of the requests took longer than" in told["annotations"]["summary"]
     assert "的请求耗时超过" in told["annotations"]["summary_zh"]
-    assert told["annotations"]["runbook"] == "docs/alerts.md#latency_p99"
+    assert told["annotations"]["runbook"] == "docs/runbooks.md#latency_p99"

@@ -115,7 +115,7 @@ def test_every_alert_says_what_is_wrong_in_two_languages_and_where_to_read_on() 
         assert re.search("[\u4e00-\u9fff]", told["summary_zh"])
         assert not re.search("[\u4e00-\u9fff]", told["summary"])
         page, _, place = told["runbook"].partition("#")
-        assert page == ("docs/alerts.md" if rule["labels"]["kind"] in KINDS else "docs/prometheus.md")
+        assert page == ("docs/runbooks.md" if rule["labels"]["kind"] in KINDS else "docs/prometheus.md")
         assert place == (rule["labels"]["kind"] if rule["labels"]["kind"] in KINDS else rule["alert"].lower())
 
 
