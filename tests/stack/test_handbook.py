@@ -25,7 +25,7 @@ def anchors(page: str) -> set[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [BIN / "mkdocs", "build", "--strict", "--quiet", "--config-file", ROOT / "mkdocs.yml"]
+    command = [BIN / "mkdocs", "build", "--strict", "--config-file", ROOT / "mkdocs.yml"]
     done = subprocess.run([*command, "--site-dir", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
