@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := var/bench
-SOURCES := serve logproc tests benchmarks kibana pipelines deploy docs
+SOURCES := serve logproc tests benchmarks kibana pipelines deploy docs/generate_settings.py
 
 # The first interpreter that is new enough and can make virtual environments: python3, else the newest python3.x.
 ifndef PYTHON
