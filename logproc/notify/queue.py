@@ -142,6 +142,14 @@ def mark(
     )
 
 
+def mark_tried(connection: sqlite3.Connection, delivery: Delivery, state: State, now_ms: int) -> None:
+    """Move what was passed on and became this delivery to another state too: so it may be planned anew."""
+    connection.executemany(
+        "UPDATE deliveries SET state = ?, ended_ms = ? WHERE id = ? AND state = 'passed_on'",
+        [(state, now_ms, delivery_id(delivery.entry_id, name, delivery.occasion)) for name in delivery.tried],
+    )
+
+
 def has_heard(connection: sqlite3.Connection, subject: str, channel: str) -> bool:
     """Whether a channel was told, truly, that something of this subject fires."""
     row = connection.execute(

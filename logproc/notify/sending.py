@@ -114,15 +114,19 @@ class Sending:
                 if is_silenced(alert.kind, alert.model, silences, now_ms):
                     muted.add(delivery.subject)
         kept_back = [
-            each
-            for each in waiting
-            if each.subject in muted and (each.is_firing or not queue.has_heard(connection, each.subject, each.channel))
+            each for each in waiting if each.subject in muted and (each.is_firing or not self._heard(connection, each))
         ]
-        queue.mark(connection, kept_back, "silenced", now_ms)
         for each in kept_back:
+            queue.mark(connection, [each], "silenced", now_ms)
+            queue.mark_tried(connection, each, "silenced", now_ms)
             queue.count(connection, DELIVERIES, each.channel, "silenced")
         gone = {each.id for each in kept_back}
         return [each for each in waiting if each.id not in gone]
+
+    def _heard(self, connection: sqlite3.Connection, delivery: Delivery) -> bool:
+        """Whether its channel, or one that it was passed on from, was told of a beginning."""
+        names = (delivery.channel, *delivery.tried)
+        return any(queue.has_heard(connection, delivery.subject, name) for name in names)
 
     def settle(self, claim: Claim, outcome: Outcome, now_ms: int, *, in_doubt: bool = False) -> None:
         """What became of a message. `in_doubt`: there was no answer, so the channel may have taken it all the same."""

@@ -135,10 +135,11 @@ class Delivery(RuleBasedStateMachine):
             self.in_doubt.add(key)
         elif isinstance(outcome, Delivered):
             self.in_doubt.discard(key)
-        elif isinstance(outcome, Dead | Rejected):  # it goes elsewhere, or in other messages
+        elif isinstance(outcome, Dead | Rejected):  # it goes elsewhere, or in other messages, as if it never was there
             self.in_doubt.discard(key)
             self.tried.discard(key)
             self.delivered[claim.channel] -= {delivery.id for delivery in claim.deliveries}
+            self.taken[claim.channel] = [each for each in self.taken[claim.channel] if each.id != claim.message]
         elif key not in self.in_doubt:
             self.tried.discard(key)
         if isinstance(outcome, Delivered):
