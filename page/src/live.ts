@@ -54,6 +54,7 @@ export function connect(): void {
   source = new EventSource("/api/v1/stream");
   source.addEventListener("open", () => {
     clearInterval(polling);
+    polling = 0;
     change({ isConnected: true });
   });
   source.addEventListener("commit", (event) => {
@@ -63,8 +64,11 @@ export function connect(): void {
   source.addEventListener("state", (event) => ready(JSON.parse((event as MessageEvent<string>).data) as Readiness));
   source.addEventListener("error", () => {
     change({ isConnected: false });
-    clearInterval(polling);
-    polling = setInterval(() => void poll(), POLL_MS) as unknown as number;
+    // The browser tries again by itself, and each failure comes here: one timer is enough.
+    if (polling === 0) {
+      void poll();
+      polling = setInterval(() => void poll(), POLL_MS) as unknown as number;
+    }
     if (source?.readyState === EventSource.CLOSED) setTimeout(connect, POLL_MS);
   });
 }

@@ -1,13 +1,16 @@
 /** One alert: its diagnosis, its life, the requests that show it, and what to do about its messages. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Alert, type AlertLife, ApiError, type OneRequest, send, useAnswer } from "../api";
+import { type Alert, type AlertLife, ApiError, type Doc, type OneRequest, type Page, send, useAnswer } from "../api";
 import { CAUSES } from "../colors";
 import { bytes, clock, duration, exact, nsDuration, percent, rate, shown } from "../format";
 import { Bar, Failed, Flags, Loading, Outcome, Severity, Swatch } from "../parts";
 import { iso } from "../time";
-import { go, link, NO_FILTERS, useUrl } from "../url";
+import { go, link, NO_FILTERS, type State, useUrl } from "../url";
 import { causeWord, kindWord, t } from "../words";
+
+/** Kinds that no request shows. */
+const OF_SERVERS = new Set(["traffic_silent", "server_gone", "cold_start"]);
 
 /** A value of an alert in the unit of its kind. */
 function inUnit(kind: string, value: number | undefined): string {
@@ -47,7 +50,7 @@ function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; ch
   const then = {
     view: "requests" as const,
     from: iso(from),
-    to: alert.state === "firing" ? "" : iso(to),
+    to: alert.state === "firing" ? "" : iso(to + 1),
     sort: "duration" as const,
     filters: { ...NO_FILTERS, model: alert.model ? [alert.model] : [] },
     slowerThan: "",
@@ -102,11 +105,11 @@ function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; ch
       {examples.length > 0 ? (
         <ul class="examples">
           {examples.map((id) => (
-            <Example key={id} id={id} alert={alert} />
+            <Example key={id} id={id} then={then} />
           ))}
         </ul>
       ) : (
-        <p class="muted">{t("no_examples")}</p>
+        <Likely alert={alert} then={then} />
       )}
       <p>
         <a {...link(then)}>{t("all_then")}</a>
@@ -154,15 +157,12 @@ function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; ch
   );
 }
 
-/** A request that shows the alert; what it is, once that is known. */
-function Example({ id, alert }: { id: string; alert: Alert }) {
-  const { value } = useAnswer<OneRequest>(`/api/v1/requests/${encodeURIComponent(id)}`);
-  const doc = value?.document;
-  const from = iso(Date.parse(alert.since));
-  const to = alert.state === "firing" ? "" : iso((Date.parse(alert.until ?? "") || Date.now()) + 1);
+type Then = Partial<State>;
+
+function ExampleLink({ id, doc, then }: { id: string; doc: Doc | undefined; then: Then }) {
   return (
     <li>
-      <a {...link({ view: "requests", request: id, alert: "", from, to, filters: NO_FILTERS, slowerThan: "", sort: "duration" })}>
+      <a {...link({ ...then, request: id })}>
         {doc ? (
           <>
             <span>{clock(doc["@timestamp"])}</span> <b>{nsDuration(doc["event.duration"])}</b> <Outcome name={doc["llm.outcome"]} /> <Flags names={doc["llm.flags"]} />
@@ -172,6 +172,31 @@ function Example({ id, alert }: { id: string; alert: Alert }) {
         )}
       </a>
     </li>
+  );
+}
+
+/** A request that the alert names; what it is, once that is known. */
+function Example({ id, then }: { id: string; then: Then }) {
+  const { value } = useAnswer<OneRequest>(`/api/v1/requests/${encodeURIComponent(id)}`);
+  return <ExampleLink id={id} doc={value?.document} then={then} />;
+}
+
+const FAULTS: Record<string, string[]> = { errors: ["server_error", "stream_error"], empty: ["empty"] };
+
+/** Where the alert names none: those of its time that are most likely to show it. */
+function Likely({ alert, then }: { alert: Alert; then: Then }) {
+  const asked = new URLSearchParams({ from: then.from!, limit: "5", sort: "duration" });
+  if (then.to) asked.set("to", then.to);
+  if (alert.model) asked.set("model", alert.model);
+  for (const outcome of FAULTS[alert.kind] ?? []) asked.append("outcome", outcome);
+  const { value } = useAnswer<Page<Doc>>(OF_SERVERS.has(alert.kind) ? null : `/api/v1/requests?${asked}`);
+  if (OF_SERVERS.has(alert.kind) || value?.items.length === 0) return <p class="muted">{t("no_examples")}</p>;
+  return (
+    <ul class="examples">
+      {value?.items.map((doc) => (
+        <ExampleLink key={doc["event.id"]} id={doc["event.id"]} doc={doc} then={then} />
+      ))}
+    </ul>
   );
 }
 

@@ -27,6 +27,7 @@ interface List {
 function useList(asked: string) {
   const [list, setList] = useState<List>({ asked: "", items: [], next: null, error: undefined, isDone: false });
   const busy = useRef(false);
+  const isFreshWanted = useRef(false);
   const latest = useRef(asked);
   latest.current = asked;
   const load = async (cursor: string | null, merge: (before: List, page: Page<Doc>) => Partial<List>, limit = PAGE) => {
@@ -37,7 +38,10 @@ function useList(asked: string) {
     } catch (error) {
       if (latest.current === asked && error instanceof ApiError) setList((before) => ({ ...before, asked, isDone: true, error }));
     } finally {
-      if (latest.current === asked) busy.current = false;
+      if (latest.current === asked) {
+        busy.current = false;
+        if (isFreshWanted.current) fresh();
+      }
     }
   };
   const begin = () => void load(null, (_, page) => ({ items: page.items, next: page.next }));
@@ -47,7 +51,8 @@ function useList(asked: string) {
     void load(list.next, (before, page) => ({ items: [...before.items, ...page.items], next: page.next }));
   };
   const fresh = () => {
-    if (busy.current || list.asked !== asked) return;
+    isFreshWanted.current = busy.current;
+    if (busy.current || latest.current !== asked) return;
     void load(
       null,
       (before, page) => {
