@@ -67,6 +67,9 @@ class Gathered:
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
+        self.latest_times: Ints = np.empty(0, np.int64)
+        self.latest_seconds: Ints = np.empty(0, np.int64)
+        """As in `Events`, of the records that were taken last; their other columns by `latest`."""
         self.newest_s = 0
         """The newest second read so far in the source of the next block, but never in the future."""
         self._reset()
@@ -124,6 +127,7 @@ class Gathered:
         else:
             seconds = self._marked(seconds, now_ms // 1000)
         self._seconds.append(seconds)
+        self.latest_times, self.latest_seconds = times, seconds
         self._count += len(rows)
         return of_others.tolist()
 
@@ -140,6 +144,11 @@ class Gathered:
         self.newest_s = max(before, int(newest[-1]))
         seconds[seconds < np.maximum(newest, before) - LATE_S] = TOO_LATE
         return seconds
+
+    def latest(self, name: str) -> Floats | None:
+        """A column of the records that were taken last; None where it was never known."""
+        parts = self._columns.get(name)
+        return parts[-1] if parts else None
 
     def take(self) -> Events:
         """Everything gathered, as arrays; what comes next begins anew."""

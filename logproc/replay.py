@@ -136,7 +136,7 @@ def replay(
                     here(number)
             for future in as_completed(futures):
                 found, part = future.result(), parts[futures[future]]
-                buckets = Buckets.unpack(columns, found.buckets or {})
+                buckets = Buckets.unpack(columns, found.buckets) if found.buckets else Buckets(columns)
                 judge.add(futures[future], Read(buckets, found.lines, found.newest_s, is_all=True))
                 total.add(found)
                 told((part.end if part.end is not None else part.path.stat().st_size) - part.start)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from logproc.alerts.clearest import Slots, merge
 from logproc.alerts.columns import Columns, Ints
 
-Packed = dict[str, tuple[Ints, Ints]]
-"""By model the seconds, shape (n,), and their rows, shape (n, columns)."""
+
+class Packed(NamedTuple):
+    """Buckets on their way to another process: by model the seconds, shape (n,), and their rows, shape (n, columns)."""
+
+    rows: dict[str, tuple[Ints, Ints]]
+    clearest: Slots
 
 
 class Buckets:
@@ -19,6 +26,8 @@ class Buckets:
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
         self.rows: dict[str, dict[int, Ints]] = {}
+        self.clearest: Slots = {}
+        """Requests that show trouble, beside the numbers."""
 
     def add_row(self, model: str, second: int, row: Ints) -> None:
         """Merge what happened in one second."""
@@ -43,23 +52,26 @@ class Buckets:
         for model, rows in other.rows.items():
             for second, row in rows.items():
                 self.add_row(model, second, row)
+        merge(self.clearest, other.clearest)
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
 
     def pack(self) -> Packed:
         """What travels well between processes."""
-        return {
+        rows = {
             model: (np.fromiter(rows, np.int64, len(rows)), np.array(list(rows.values())))
             for model, rows in self.rows.items()
         }
+        return Packed(rows, self.clearest)
 
     @classmethod
     def unpack(cls, columns: Columns, packed: Packed) -> Buckets:
         """The other way round."""
         buckets = cls(columns)
-        for model, (seconds, rows) in packed.items():
+        for model, (seconds, rows) in packed.rows.items():
             buckets.rows[model] = dict(zip(seconds.tolist(), rows, strict=True))
+        buckets.clearest = packed.clearest
         return buckets
 
     def series(self, model: str, start: int, end: int) -> Ints:

@@ -27,7 +27,7 @@ _BY_KIND: Final = (
     "rejected_200",
 )  # fmt: skip
 """What counts by the kind of a request alone."""
-_TIMED, _GENERATION = (_BY_KIND.index(name) for name in ("timed", "generations"))
+_TIMED, _ERROR, _GENERATION = (_BY_KIND.index(name) for name in ("timed", "errors", "generations"))
 
 _BY_REQUEST: Final = (
     "first_tokens", "speeds", "prompts", "completions", "engine", "empties", "stalled", "log_durations",
@@ -53,8 +53,9 @@ class Gatherer:
     def __init__(self, thresholds: Thresholds) -> None:
         self.columns = Columns.of(thresholds)
         self._thresholds = thresholds
-        self._levels = [(name, severity) for name in LATENCY for severity in severities(thresholds, name)]
-        self._models: dict[str, int] = {}
+        self.levels = [(name, severity) for name in LATENCY for severity in severities(thresholds, name)]
+        self.models: dict[str, int] = {}
+        """By name the number of each."""
         self._classes: dict[tuple[bool, ...], int] = {}
         self._counted = [self.columns.at[name] for name in (*_BY_KIND, *_BY_REQUEST)]
         self._patterns: tuple[bytes, Floats] = b"", np.empty(0)
@@ -63,37 +64,46 @@ class Gatherer:
     def know(self, models: Iterable[str]) -> None:
         """Models of an earlier run: these are never folded into OTHER."""
         for model in models:
-            self._models.setdefault(model, len(self._models))
+            self.models.setdefault(model, len(self.models))
 
     def forget(self) -> None:
         """The kinds will be numbered anew."""
         self._known = 0
         self._of_kind: list[tuple[int, int, list[float]]] = []
-        self._model: Ints = np.empty(0, np.int64)
+        self.model_of_kind: Ints = np.empty(0, np.int64)
         self._class: npt.NDArray[np.uint16] = np.empty(0, np.uint16)
-        self._bounds: list[Floats] = []
+        self.bounds: list[Floats] = []
+        """By kind the bound of each of `levels`, ms (a token, for speeds), then of SlowForSize: ms, ms a token, ms."""
         self._lowest: list[float] = []
+        self.is_error: Mask = np.empty(0, np.bool_)
+        self.is_empty: Mask = np.empty(0, np.bool_)
+        """By kind whether it counts as an error, or has no text where there should be one."""
 
-    def _learn(self, kinds: Kinds) -> None:
+    def learn(self, kinds: Kinds) -> None:
+        """Get to know the kinds that are new."""
         if self._known == len(kinds.list):
             return
         for kind in kinds.list[self._known :]:
-            model = kind.model if kind.model in self._models or len(self._models) < MOST_MODELS else OTHER
-            number = self._models.setdefault(model, len(self._models))
+            model = kind.model if kind.model in self.models or len(self.models) < MOST_MODELS else OTHER
+            number = self.models.setdefault(model, len(self.models))
             counted = self._classes.setdefault(_counted(kind), len(self._classes))
             self._of_kind.append((number, counted, self._bounds_of(kind)))
         self._known = len(kinds.list)
         models, classes, bounds = zip(*self._of_kind, strict=True)
-        self._model, self._class = np.array(models), np.array(classes, np.uint16)
-        self._bounds = [np.ascontiguousarray(each) for each in np.array(bounds).T]
-        self._lowest = [float(np.min(each, where=~np.isnan(each), initial=np.inf)) for each in self._bounds]
+        self.model_of_kind, self._class = np.array(models), np.array(classes, np.uint16)
+        of_class = np.array(list(self._classes), np.bool_)
+        self.is_error = of_class[:, _ERROR].take(self._class)
+        is_empty = np.array([kind.outcome == "empty" for kind in kinds.list])
+        self.is_empty = is_empty & of_class[:, _GENERATION].take(self._class)
+        self.bounds = [np.ascontiguousarray(each) for each in np.array(bounds).T]
+        self._lowest = [float(np.min(each, where=~np.isnan(each), initial=np.inf)) for each in self.bounds]
 
     def _bounds_of(self, kind: Kind) -> list[float]:
         """Of each level the bound in ms (a token, for speeds), then what a request of no size may take."""
         own = self._thresholds.models.get(kind.model)
         size = own.slow_for_size if own and "slow_for_size" in own.model_fields_set else self._thresholds.slow_for_size
         found = []
-        for name, severity in self._levels:
+        for name, severity in self.levels:
             level = getattr(levels(self._thresholds, kind.model, name), severity)
             if level is None or kind.outcome == "rejected" or (name == "ttft_s" and not kind.stream):
                 found.append(np.nan)  # nothing is greater
@@ -106,7 +116,7 @@ class Gatherer:
 
     def add(self, events: Events, kinds: Kinds, flags: npt.NDArray[np.uint8], buckets: Buckets) -> None:
         """Add events to the buckets; `flags` are their bits as `Flagger.bits` gives them."""
-        self._learn(kinds)
+        self.learn(kinds)
         if len(events) and events.second.min() == TOO_LATE:
             keep = events.second != TOO_LATE
             events, flags = _only(events, keep), flags[keep]
@@ -114,8 +124,8 @@ class Gatherer:
             return
         base = int(events.second.min())
         span = int(events.second.max()) - base + 1
-        group = self._model.take(events.kind) * span + (events.second - base)
-        count = span * len(self._models)
+        group = self.model_of_kind.take(events.kind) * span + (events.second - base)
+        count = span * len(self.models)
         places = np.arange(count)
         if count > 2 * len(events) + 4096:
             places, group = np.unique(group, return_inverse=True)
@@ -123,9 +133,9 @@ class Gatherer:
         cells = self._cells(events, flags, group, count)
         used = np.flatnonzero(cells[:, 0])
         models, seconds = np.divmod(places[used], span)
-        ends = np.searchsorted(models, np.arange(len(self._models)), side="right").tolist()
+        ends = np.searchsorted(models, np.arange(len(self.models)), side="right").tolist()
         start = 0
-        for model, end in zip(self._models, ends, strict=True):
+        for model, end in zip(self.models, ends, strict=True):
             if end > start:
                 buckets.add_rows(model, (seconds[start:end] + base).tolist(), cells[used[start:end]])
             start = end
@@ -191,10 +201,10 @@ class Gatherer:
 
     def _judge(self, events: Events, group: Ints, cells: Ints) -> Ints:
         """Count what is over each level; which requests are over any."""
-        at, count, bounds = self.columns.at, len(cells), self._bounds
+        at, count, bounds = self.columns.at, len(cells), self.bounds
         base, per_prompt, per_token = bounds[-3:]
         found = []
-        for (name, severity), bound, lowest in zip(self._levels, bounds, self._lowest, strict=False):
+        for (name, severity), bound, lowest in zip(self.levels, bounds, self._lowest, strict=False):
             values = {"ttft_s": events.ttft_ms, "tokens_per_second": events.tpot_ms}.get(name, events.duration_ms)
             if values is None:
                 continue

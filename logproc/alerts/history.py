@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from logproc.alerts.buckets import Buckets
+from logproc.alerts.clearest import BACK_S, SLOT_S, Slots, merge
 from logproc.alerts.columns import Columns, Ints
 from logproc.alerts.diagnosis import COLD_S
 from logproc.alerts.server_lines import Line
@@ -35,8 +36,12 @@ class History:
         """Those not yet judged, and those that may still explain something."""
         self.first: dict[str, int] = {}
         self.last: dict[str, int] = {}
+        self.clearest: Slots = {}
+        """Requests that show trouble, of the last minutes."""
         self.dirty: set[tuple[str, int]] = set()
         """Model and second of the buckets that have changed since they were last stored."""
+        self.dirty_slots: set[tuple[str, int]] = set()
+        """The same of `clearest`."""
 
     def take(self, buckets: Buckets, lines: Iterable[Line], judged: int | None) -> bool:
         """Merge what was read; what lies more than LATE_S before the `judged` second is left out. Whether there were
@@ -50,6 +55,9 @@ class History:
                     self.dirty.add((model, second))
                     if judged is not None and second <= judged:
                         self.hours.add(model, second // HOUR, row)
+        more = {key: sorts for key, sorts in buckets.clearest.items() if (key[1] + 1) * SLOT_S > oldest}
+        merge(self.clearest, more)
+        self.dirty_slots |= more.keys()
         wanted = [line for line in lines if line.second > oldest]
         self.lines += wanted
         return bool(wanted)
@@ -102,6 +110,9 @@ class History:
     def forget(self, judged: int) -> None:
         """Let go of what nobody looks back on after the `judged` second."""
         self.seconds.forget_before(judged - KEEP_S)
+        first_slot = (judged - BACK_S - LATE_S) // SLOT_S
+        for key in [key for key in self.clearest if key[1] < first_slot]:
+            del self.clearest[key]
         for_starts = judged - KEEP_S - COLD_S  # whatever is diagnosed began within KEEP_S
         self.lines = [
             line

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from logproc.alerts.alert import KINDS, Alert, Kind, State, alert_id
+from logproc.alerts.clearest import examples
 from logproc.alerts.diagnosis import Diagnosis
 from logproc.alerts.evidence import diagnosis
 from logproc.alerts.history import History
@@ -89,6 +90,11 @@ class Lives:
         (kind, model, host), life = key, self.open[key]
         labels = {name: each for name, each in (("model", model), ("host", host)) if each}
         since = time_text(life.since)
+        models = [model] if model else self._history.models(second)
+        named, clients = examples(self._history.clearest, kind, models, life.since, second)
+        facts = {**finding.diagnosis.facts, **finding.facts}
+        if clients:
+            facts["clients"] = clients
         self._keep(
             life,
             Alert(
@@ -105,7 +111,8 @@ class Lives:
                 n=finding.n,
                 cause=finding.diagnosis.cause,
                 shares=finding.diagnosis.shares,
-                facts={**finding.diagnosis.facts, **finding.facts},
+                facts=facts,
+                examples=named,
             ),
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from logproc.alerts.alert import Alert
+from logproc.alerts.clearest import SLOT_S, Pick, Sort
 from logproc.alerts.history import KEEP_S
 from logproc.alerts.judge import Judge, State
 from logproc.alerts.record import append
@@ -27,6 +28,13 @@ CREATE TABLE IF NOT EXISTS hours (
 """
 """`cells` are the columns that are not 0: two bytes each where they stand in the fact `columns`, then eight each."""
 
+CLEAREST: Final = """
+CREATE TABLE IF NOT EXISTS clearest (
+    slot INTEGER NOT NULL, model TEXT NOT NULL, picks BLOB NOT NULL, PRIMARY KEY (slot, model)
+) STRICT, WITHOUT ROWID;
+"""
+"""`picks` are a slot of `alerts.clearest` as MessagePack."""
+
 _PUT_SECOND: Final = (
     "INSERT INTO seconds (second, model, cells) VALUES (?, ?, ?) "
     "ON CONFLICT (second, model) DO UPDATE SET cells = excluded.cells"
@@ -35,6 +43,10 @@ _PUT_HOUR: Final = (
     "INSERT INTO hours (hour, model, cells) VALUES (?, ?, ?) "
     "ON CONFLICT (hour, model) DO UPDATE SET cells = excluded.cells"
 )
+_PUT_CLEAREST: Final = (
+    "INSERT INTO clearest (slot, model, picks) VALUES (?, ?, ?) "
+    "ON CONFLICT (slot, model) DO UPDATE SET picks = excluded.picks"
+)
 _PUT_FACT: Final = (
     "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 )
@@ -42,6 +54,7 @@ _FORGET_EVERY_S: Final = 60
 
 Ints = npt.NDArray[np.int64]
 _decode: Final = msgspec.msgpack.Decoder(State).decode
+_decode_picks: Final = msgspec.msgpack.Decoder(dict[Sort, list[Pick]]).decode
 
 
 class BucketJournal:
@@ -60,6 +73,8 @@ class BucketJournal:
             judge.history.seconds.add_row(model, second, _unpacked(cells, places, len(judge.columns)))
         for hour, model, cells in connection.execute("SELECT hour, model, cells FROM hours"):
             judge.history.hours.add(model, hour, _unpacked(cells, places, len(judge.columns)))
+        for slot, model, picks in connection.execute("SELECT slot, model, picks FROM clearest"):
+            judge.history.clearest[model, slot] = _decode_picks(picks)
         judge.history.hours.dirty.clear()
         if names and tuple(names) != judge.columns.names:  # stored anew by their new places
             judge.history.dirty |= {
@@ -78,7 +93,16 @@ class BucketJournal:
         connection.executemany(_PUT_SECOND, [(*key, blob) for key, blob in zip(seconds, cells, strict=True)])
         if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
             connection.execute("DELETE FROM seconds WHERE second < ?", (judge.judged - KEEP_S,))
+            connection.execute("DELETE FROM clearest WHERE slot < ?", ((judge.judged - KEEP_S) // SLOT_S,))
             connection.execute("DELETE FROM hours WHERE hour < ?", (judge.judged // 3600 - DAYS * 24 - 1,))
+        clearest = judge.history.clearest
+        connection.executemany(
+            _PUT_CLEAREST,
+            [
+                (slot, model, msgspec.msgpack.encode(clearest[model, slot]))
+                for model, slot in judge.history.dirty_slots & clearest.keys()
+            ],
+        )
         changed = [(hour, model) for model, hour in judge.history.hours.dirty if hour in hours.get(model, ())]
         cells = _packed([hours[model][hour] for hour, model in changed])
         connection.executemany(_PUT_HOUR, [(*key, blob) for key, blob in zip(changed, cells, strict=True)])
@@ -89,6 +113,7 @@ class BucketJournal:
     def saved(self, judge: Judge) -> None:
         """What was saved is committed."""
         judge.history.dirty.clear()
+        judge.history.dirty_slots.clear()
         judge.history.hours.dirty.clear()
         judge.has_changed = False
         if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from logproc.alerts.buckets import Buckets
+from logproc.alerts.clearest import Finder
 from logproc.alerts.gather import Gatherer
 from logproc.alerts.server_lines import Line
+from logproc.batch import LineAt
 from logproc.events import Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
 from logproc.kinds import Kind, Kinds
 from logproc.measure.catalog import catalog
 from logproc.measure.table import Table
+from logproc.record import RequestRecord
 from logproc.settings import Settings
 from logproc.sketch import bins_of, empty_bins
+from logproc.tailing.block import Block
 
 FOLD_AT: Final = 16_384
 """So many requests are gathered before they are added up: numpy's cost a call is then spread thin."""
@@ -73,6 +77,7 @@ class Totals:
         self.ttft_bins = empty_bins()
         self.longest_ms = {"duration_ms": 0.0, "ttft_ms": 0.0}
         self.gatherer = Gatherer(settings.thresholds)
+        self._finder = Finder(self.gatherer)
         self.buckets = Buckets(self.gatherer.columns)
         """One-second buckets of what was added up, until somebody takes them."""
         self.server_lines: list[Line] = []
@@ -82,6 +87,17 @@ class Totals:
         self._flagger = Flagger(settings.thresholds)
         self._edges_ms = {name: np.array(self.tables[name].metric.edges) * 1000 for name in _HISTOGRAMS}
         self._rows: dict[str, npt.NDArray[np.int64]] = {}
+
+    def look(
+        self,
+        block: Block,
+        rows: Sequence[RequestRecord],
+        kind: npt.NDArray[np.int32],
+        line_at: LineAt,
+        gathered: Gathered,
+    ) -> None:
+        """Keep the clearest of the requests that were just gathered; see `batch.Look`."""
+        self._finder.look(self.buckets.clearest, block, rows, kind, line_at, gathered)
 
     def fold_when_many(self) -> None:
         """Add up once enough was gathered, or there are too many kinds to go on with."""
