@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from logproc.events import LEAST_TOKENS_FOR_SPEED, Events, Floats
-from logproc.kinds import LABEL_LENGTH, Kind, Kinds
+from logproc.kinds import Kind, Kinds, label
 from logproc.settings import Levels, ModelThresholds, Thresholds
 
 FLAGS: Final = (
@@ -152,7 +152,7 @@ def usual(
     """The bounds by which `Flagger` judges one request: `slow_for_size` (the first two) and `slow`."""
     if outcome == "rejected":
         return Usual()
-    own = thresholds.models.get((model or "unknown")[:LABEL_LENGTH])
+    own = thresholds.models.get(label(model or "unknown"))
     duration, _, _, _, base, per_prompt, per_token = _bounds(thresholds, own)
     first = math.nan if prompt_tokens is None else base + per_prompt * max(prompt_tokens - (cached_tokens or 0), 0)
     is_long = completion_tokens is not None and completion_tokens >= LEAST_TOKENS_FOR_SPEED

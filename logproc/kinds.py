@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from logproc.decode import OddBlockError
+from logproc.harmless import harmless
 from logproc.learned import ALL_FIELDS, DEFAULTS, LearnedDecoder
 from logproc.record import GENERATION, OUTCOMES, REQUEST, RequestRecord, operation_of
 
@@ -35,6 +36,11 @@ def outcome_of(status: int, finish_reason: str | None, outcome: str | None) -> s
     if status >= 500 or finish_reason in {"abort", "error"}:
         return "server_error"
     return "truncated" if finish_reason == "length" else "ok"
+
+
+def label(text: str) -> str:
+    """A text from outside as the value of a label: bounded, and without anything that does harm in a terminal."""
+    return harmless(text[:LABEL_LENGTH])[:LABEL_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +130,11 @@ class Kinds:
         if key["method"] is None or path is None or status is None:
             raise OddBlockError("a field is missing")
         kind = Kind(
-            (model or "unknown")[:LABEL_LENGTH],
-            (key["operation"] or operation_of(path) or "unknown")[:LABEL_LENGTH],
+            label(model or "unknown"),
+            label(key["operation"] or operation_of(path) or "unknown"),
             status,
             outcome_of(status, reason, outcome),
-            reason and reason[:LABEL_LENGTH],
+            reason and label(reason),
             key["stream"] is not False,
         )
         if outcome not in OUTCOMES and kind.outcome == "ok" and kind.operation in GENERATION and 200 <= status < 300:

@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from logproc.harmless import harmless
+
 
 def log_to_stderr() -> None:
     """One form for every message, whether it was told to structlog or to the standard library's logging."""
@@ -15,6 +17,7 @@ def log_to_stderr() -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _harmless,
     ]
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=True)
@@ -34,3 +37,11 @@ def log_to_stderr() -> None:
         )
     )
     logging.getLogger("logproc").addHandler(handler)
+
+
+def _harmless(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Names of files and answers of servers are not ours; only a traceback has lines."""
+    for name, value in event.items():
+        if name != "exception" and not name.startswith("_") and not isinstance(value, bool | int | float | None):
+            event[name] = harmless(str(value))
+    return event

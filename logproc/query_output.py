@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
@@ -13,12 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from logproc.harmless import HARMFUL, harmless
 from logproc.ids import id_text
 from logproc.stores.archive import Group
 from logproc.stores.fields import EVENT_OUTCOMES, REQUEST_FIELDS
-
-# Control characters, and those that turn the direction of writing or begin a new line.
-_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 _STYLES: Final = {
     "ok": "green",
@@ -35,16 +32,11 @@ _CSV_FIELDS: Final = (*(field.name for field in REQUEST_FIELDS), "event.outcome"
 _WIDE: Final = 100_000  # characters a line, where there is no terminal: nothing is cut or folded
 
 
-def harmless(text: str) -> str:
-    """The text with every character that could move the cursor, or hide or turn other text, written as an escape."""
-    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
-
-
 def json_line(document: Mapping[str, Any]) -> str:
     """One document as one line of JSON. Harmful characters are escaped: the value is the same."""
     # A tab or return that is not escaped stands between tokens of an object kept as it came.
     text = msgspec.json.encode(document).decode("utf-8").translate({0x09: " ", 0x0D: " "})
-    return _HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def seconds(ns: int | None) -> str:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from logproc.harmless import harmless
 from logproc.query_output import seconds
 
 
@@ -80,9 +81,10 @@ def _print_alerts(console: Console, entries: Sequence[Mapping[str, Any]]) -> Non
     console.print(f"[bold]alerts[/]     {len(newest)}")
     for each in sorted(newest.values(), key=lambda alert: str(alert["since"])):
         until = str(each.get("until", ""))
+        text = escape(harmless(each["text"]["en"]))
         console.print(
             f"  {str(each['since'])[:19].replace('T', ' ')} to {until[11:19] or 'the end':8}  "
-            f"[{_STYLES[each['severity']]}]{each['severity']}[/] {each['kind']}\n    {escape(each['text']['en'])}",
+            f"[{_STYLES[each['severity']]}]{each['severity']}[/] {each['kind']}\n    {text}",
             highlight=False,
         )
 

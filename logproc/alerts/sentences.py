@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Final
 
 from logproc.alerts.alert import Alert
+from logproc.harmless import harmless
 
 _WHAT: Final = {
     "latency_p99": (
@@ -137,7 +138,7 @@ def sentences(alert: Alert) -> dict[str, str]:
     found = {}
     for place, language in enumerate(("en", "zh")):
         what = _WHAT[alert.kind][place].format_map(values)
-        who = alert.model or alert.host
+        who = harmless(alert.model or alert.host or "")
         since = alert.since[11:19]
         why = _CAUSES[alert.cause or "unknown"][place].format_map(values)
         share = alert.shares.get(alert.cause or "", 0.0)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from logproc.decode import time_ms
-from logproc.kinds import LABEL_LENGTH
+from logproc.kinds import label
 from logproc.measure.table import Table
 from logproc.record import HEARTBEAT, SERVER_STARTED, SERVER_STOPPED, EngineLoad, ServerRecord
 
@@ -134,7 +134,7 @@ class Servers:
 
 
 def _label(value: str | int | None) -> str:
-    return "unknown" if value is None or value == "" else str(value)[:LABEL_LENGTH]
+    return "unknown" if value is None or value == "" else label(str(value))
 
 
 def _bounded(beat: ServerRecord) -> ServerRecord:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from logproc.query_output import harmless
+from logproc.harmless import harmless
 from logproc.report.scorecard import Card, Figure, Unit
 from logproc.stores.archive import Span
 from logproc.stores.documents import time_text
