@@ -1,0 +1,166 @@
+"""Points of a plot: the odd ones first, the rest an even sample, the same each time, from every store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logproc.stores.archive import Question
+from logproc.stores.points import LENGTHS, TIMES, Axes, Points, chosen
+from logproc.stores.sqlite_archive import SqliteArchive
+from tests.lines import NOW_MS, raw
+from tests.stores.documents_of import at, flat, read, store_in
+
+DURATIONS = Axes("prompt_tokens", "duration")
+
+
+def shelf(folder: Path, *lines: dict[str, Any]) -> SqliteArchive:
+    store = store_in(folder, keep_days=100)
+    store.write(read(raw(*lines)).requests, [])
+    store.close()
+    return SqliteArchive(folder)
+
+
+def ids(points: Points) -> list[str]:
+    return [each.document["event.id"] for each in points.shown]
+
+
+def crowd(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Requests over three days, one in ten of them slow."""
+    return [
+        at(
+            NOW_MS - i * 3 * 86_400,
+            client=f"c{i % 3}",
+            duration_ms=9000 + i if i % 10 == 0 else 100 + i % 900,
+            **fields,
+        )
+        for i in range(count)
+    ]
+
+
+VALUES = st.sampled_from([None, 0, 7, 2000])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lines=st.lists(
+        st.builds(
+            lambda ago, **fields: at(NOW_MS - ago, **{name: each for name, each in fields.items() if each is not None}
+                                     | {name: fields[name] for name in LENGTHS}),
+            ago=st.integers(0, 2 * 86_400_000), prompt_tokens=VALUES, completion_tokens=VALUES,
+            duration_ms=st.integers(0, 10_000), ttft_ms=VALUES, decode_ms=VALUES,
+            client=st.sampled_from(["a", "b", None]),
+        ),
+        max_size=30,
+    ),
+    axes=st.builds(Axes, st.sampled_from(LENGTHS), st.sampled_from(TIMES)),
+    limit=st.integers(1, 12),
+    clients=st.sampled_from([(), ("a",)]),
+    since=st.sampled_from([None, NOW_MS - 86_400_000]),
+)  # fmt: skip
+def test_points_are_those_of_a_plain_recount(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[dict[str, Any]],
+    axes: Axes,
+    limit: int,
+    clients: tuple[str, ...],
+    since: int | None,
+) -> None:
+    archive = shelf(tmp_path_factory.mktemp("points"), *lines)
+    question = Question(clients=clients, since_ms=since)
+
+    points = archive.points(question, axes, limit)
+
+    length, time = axes.fields
+    every = {
+        each.document["event.id"]: each.document
+        for each in archive.find(question)
+        if each.document.get(length) is not None and each.document.get(time) is not None
+    }
+    assert points.total == len(every)
+    assert len(points.shown) == min(limit, len(every))
+    assert all(each.document == every[each.document["event.id"]] for each in points.shown)
+    assert points.shown == sorted(points.shown, key=lambda each: each.position)
+    if len(every) > limit:
+        odd = sorted(-each[time] for each in every.values() if each.get("llm.flags"))[: limit // 2]
+        shown = sorted(-each.document[time] for each in points.shown if each.document.get("llm.flags"))
+        assert shown[: len(odd)] == odd
+
+
+def test_the_sample_is_the_same_each_time_and_even(tmp_path: Path) -> None:
+    archive = shelf(tmp_path, *crowd(4000))
+    points = archive.points(Question(), DURATIONS, 400)
+
+    assert ids(points) == ids(archive.points(Question(), DURATIONS, 400))
+    usual = [each for each in points.shown if not each.document.get("llm.flags")]
+    assert len(usual) >= 180
+    for client in ("c0", "c1", "c2"):
+        assert 0.2 < sum(each.document["source.address"] == client for each in usual) / len(usual) < 0.47
+
+
+def test_fewer_requests_show_more_of_the_same(tmp_path: Path) -> None:
+    archive = shelf(tmp_path, *crowd(3000))
+    all_days = archive.points(Question(), DURATIONS, 300)
+    half = NOW_MS - 3000 * 3 * 86_400 // 2
+    later = set(ids(archive.points(Question(since_ms=half), DURATIONS, 300)))
+    assert {each.document["event.id"] for each in all_days.shown if each.position.time_ms >= half} <= later
+
+
+def test_ids_of_other_tools_that_are_not_random_do_not_break_it(tmp_path: Path) -> None:
+    lines = [{**line, "id": id_of(NOW_MS - i)} for i, line in enumerate(crowd(500))]
+    for each, i in zip(lines, range(500), strict=True):
+        each["time"] = at(NOW_MS - i)["time"]
+    points = shelf(tmp_path, *lines).points(Question(), DURATIONS, 50)
+    assert (points.total, len(points.shown)) == (500, 50)
+
+
+def id_of(time_ms: int) -> str:
+    from logproc.record import make_line_id
+
+    return make_line_id(time_ms, b"\0" * 10)
+
+
+@given(
+    odd=st.lists(st.tuples(st.integers(0, 9), st.binary(min_size=16, max_size=16)), unique_by=lambda each: each[1]),
+    sample=st.sets(st.binary(min_size=16, max_size=16)),
+    limit=st.integers(1, 20),
+)
+def test_there_is_room_for_half_of_odd_ones_and_never_for_more_than_was_asked(
+    odd: list[tuple[int, bytes]], sample: set[bytes], limit: int
+) -> None:
+    found = chosen(odd, sample, limit)
+    assert len(found) <= limit
+    assert len(found & {key for _, key in odd} - sample) <= limit // 2
+    assert len(found) == min(
+        limit, len({key for _, key in sorted(odd, key=lambda e: (-e[0], e[1]))[: limit // 2]} | sample)
+    )
+
+
+@pytest.mark.service
+@pytest.mark.timeout(300)
+def test_both_stores_give_the_same_points(elasticsearch: str, tmp_path: Path) -> None:
+    from tests.stores.test_elasticsearch_archive import Both
+
+    both = Both(elasticsearch, tmp_path)
+    lines = crowd(300, ttft_ms=12.5, prompt_tokens=77)
+    both.add(*lines)
+    assert len(flat(read(raw(*lines)))) == 300
+    for question in (
+        Question(),
+        Question(clients=("c1",)),
+        Question(since_ms=NOW_MS - 86_400_000),
+        Question(models=("x",)),
+    ):
+        for axes in (DURATIONS, Axes("completion_tokens", "ttft"), Axes("completion_tokens", "decode")):
+            mine, theirs = (each.points(question, axes, 300) for each in (both.sqlite, both.elasticsearch))
+            assert mine.total == theirs.total
+            assert [each.document for each in mine.shown] == [each.document for each in theirs.shown]
+    some = both.elasticsearch.points(Question(), DURATIONS, 40)
+    assert (some.total, len(some.shown)) == (300, 40)
+    assert ids(some) == ids(both.elasticsearch.points(Question(), DURATIONS, 40))
+    slowest = sorted((each.document["event.duration"] for each in both.sqlite.find(Question())), reverse=True)[:20]
+    assert sorted((each.document["event.duration"] for each in some.shown), reverse=True)[:20] == slowest
