@@ -1,0 +1,183 @@
+"""`logproc run` with one good channel among bad ones: the relay, silences, metrics, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.doubles.broken import broken_server, drips_body, hangs
+from tests.doubles.dingtalk import DingTalkDouble, error
+from tests.doubles.slack import SlackDouble, word
+from tests.doubles.webhook import WebhookDouble
+from tests.notify.test_relay import webhook
+from tests.pipeline import Pipeline, started, until
+from tests.rules.test_from_log_to_alert import slow_for
+
+TOKEN = "TOKENMARKER-of-the-page"
+
+
+class Running(Pipeline):
+    """A pipeline with a token; the good channel; a log."""
+
+    good: WebhookDouble
+    lying: DingTalkDouble
+    log: Path
+
+    def post(self, path: str, body: object, token: str = TOKEN) -> int:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        return super().get(path, **{"Authorization": f"Bearer {TOKEN}", **headers})
+
+    def relay(self, name: str) -> None:
+        assert self.post("/relay/alertmanager/all", webhook(name, key=name)) == 200
+
+    def heard_of(self, name: str) -> bool:
+        return any(name in post.body.decode() for post in self.good.taken)
+
+    def of_channels(self, metric: str) -> dict[str, float]:
+        """A metric by channel; counters by channel and result."""
+        found = ((dict(labels), value) for (name, labels), value in self.metrics().items() if name == metric)
+        return {"/".join(filter(None, (one["channel"], one.get("result")))): value for one, value in found}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("running")
+    token = folder / "token"
+    token.write_text(TOKEN)
+    log = folder / "access.jsonl"
+    log.touch()
+    with ExitStack() as stack:
+        good = stack.enter_context(WebhookDouble())
+        lying = stack.enter_context(DingTalkDouble())
+        lying.always = error(-1, "系统繁忙")
+        slow_down = stack.enter_context(SlackDouble())
+        slow_down.always = word(429, "rate_limited", **{"Retry-After": "600"})
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            nothing = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        notifiers: dict[str, Any] = {
+            "good": {"kind": "webhook", "url": good.url},
+            "hangs": {"kind": "webhook", "url": f"http://{stack.enter_context(broken_server(hangs))}/"},
+            "drips": {"kind": "webhook", "url": f"http://{stack.enter_context(broken_server(drips_body))}/"},
+            "lies": {"kind": "dingtalk", "url": lying.url},
+            "throttles": {"kind": "slack", "url": slow_down.url},
+            "nobody": {"kind": "webhook", "url": nothing},
+        }
+        made = Running(
+            folder,
+            [str(log)],
+            alerts={"routes": {"all": {"severity": ["warning"], "to": [*notifiers]}}},
+            notifiers=notifiers,
+        )
+        settings = json.loads(made.file.read_text())
+        settings["http"]["token_file"] = str(token)
+        made.file.write_text(json.dumps(settings))
+        made.good, made.lying, made.log = good, lying, log
+        made.start()
+        process = started.pop()  # it outlives the test that it was started in
+        try:
+            until(made.is_up, "the start")
+            yield made
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_the_relay_wants_the_token(running: Running) -> None:
+    assert running.post("/relay/alertmanager/all", webhook("x"), token="wrong") == 401
+    assert running.post("/relay/alertmanager/all", {}) == 400
+    assert running.post("/relay/alertmanager/none", webhook("x")) == 404
+
+
+def test_channels_that_hang_drip_lie_and_throttle_delay_neither_another_nor_the_log(running: Running) -> None:
+    for number in range(3):
+        running.relay(f"alert-{number}")
+        until(lambda number=number: running.heard_of(f"alert-{number}"), "the good channel")
+        read = running.metrics()["logproc_lines_total", (("consumer", "measure"), ("result", "ok"))]
+        with running.log.open("ab") as file:
+            file.write(slow_for(100, 10))
+        until(lambda read=read: running.has_read(int(read) + 10), "the log")
+
+    tried = running.of_channels("logproc_notifications_total")
+    assert tried["good/delivered"] >= 3
+    assert [name for name in tried if name.endswith("/delivered") and tried[name]] == ["good/delivered"]
+    waiting = running.of_channels("logproc_notifications_waiting")
+    assert {name for name, length in waiting.items() if length == 3} == {
+        "hangs",
+        "drips",
+        "lies",
+        "throttles",
+        "nobody",
+    }
+    assert waiting["good"] == 0
+    assert running.get("/readyz")[0] == 200
+
+
+def test_metrics_tell_which_channel_fails_how_long_and_since_when(running: Running) -> None:
+    running.relay("alert-of-metrics")
+    until(lambda: running.heard_of("alert-of-metrics"), "the good channel")
+
+    def failing() -> dict[str, float]:
+        return running.of_channels("logproc_notifications_failing")
+
+    until(lambda: sum(failing().values()) == 5, "all that fail to have failed", 90)
+    assert failing()["good"] == 0
+    tried = running.of_channels("logproc_notifications_total")
+    assert tried["throttles/throttled"] == 1
+    assert min(tried[f"{name}/retryable"] for name in ("lies", "hangs", "drips", "nobody")) >= 1
+    oldest = running.of_channels("logproc_notifications_oldest_seconds")
+    assert oldest["good"] == 0
+    assert oldest["hangs"] > 0
+    assert [*running.of_channels("logproc_notifications_last_success_timestamp_seconds")] == ["good"]
+    assert "TOKENMARKER" not in running.output.read_text() + running.get("/metrics")[1]
+
+
+def test_a_silence_of_the_command_keeps_alertmanagers_alerts_of_that_kind_back(running: Running) -> None:
+    command = [sys.executable, "-m", "logproc", "silence", "errors", "--for", "2h", "--model", "m"]
+    done = subprocess.run([*command, "--pipeline", str(running.file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("errors of m: silent until ")
+
+    silent = webhook("of-no-interest", key="silent", kind="errors", model="m")
+    assert running.post("/relay/alertmanager/all", silent) == 200
+    running.relay("after-the-silent-one")
+    until(lambda: running.heard_of("after-the-silent-one"), "the good channel")
+
+    assert not running.heard_of("of-no-interest")
+    assert running.of_channels("logproc_deliveries_total")["good/silenced"] == 1
+    (listed,) = json.loads(running.get("/api/v1/silences")[1])["items"]
+    assert (listed["kind"], listed["model"]) == ("errors", "m")
+
+
+def test_the_command_says_what_is_unknown_and_when_nobody_is_there(tmp_path: Path) -> None:
+    pipeline = Pipeline(tmp_path, ["-"])
+    command = [sys.executable, "-m", "logproc", "silence"]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *arguments, "--pipeline", str(pipeline.file)], capture_output=True, text=True, check=False
+        )
+
+    assert (run("nonsense", "--for", "2h").returncode, run("errors", "--for", "soon").returncode) == (2, 2)
+    nobody = run("errors", "--for", "2h")
+    assert nobody.returncode == 1
+    assert "no logproc runs at" in nobody.stderr
