@@ -79,7 +79,7 @@ export function Dots({ items, title, xLabel }: { items: ScatterPoint[]; title: s
       y: { distr: 3, range: () => reach(latest.current.map((each) => each.y)) },
     },
     axes: [
-      { ...axis(), size: 38, splits: (_, __, low, high) => decades(low, high), values: (_, splits) => splits.map((each) => short(count(each))), filter: (_, splits) => splits, label: xLabel, labelSize: 14, labelFont: "11px system-ui, sans-serif", labelGap: 0 },
+      { ...axis(), size: 24, splits: (_, __, low, high) => decades(low, high), values: (_, splits) => splits.map((each) => short(count(each))), filter: (_, splits) => splits, label: xLabel, labelSize: 14, labelFont: "11px system-ui, sans-serif", labelGap: 0 },
       { ...axis(), size: 58, splits: (_, __, low, high) => decades(low, high), values: (_, splits) => splits.map((each) => short(duration(each))), filter: (_, splits) => splits },
     ],
     series: [{}, { paths: () => null, points: { show: false } }],
@@ -102,7 +102,7 @@ export function Dots({ items, title, xLabel }: { items: ScatterPoint[]; title: s
   };
   const told = near
     ? `${clock(near.time)}: ${exact(near.x)} → ${duration(near.y)}, ${near.flags.map(flagWord).join(", ") || outcomeWord(near.outcome)}${near.cause ? ` (${near.cause === "unknown" ? t("unknown") : causeWord(near.cause)})` : ""}`
-    : t("plot_hint");
+    : t("dots_hint");
   const present = [...new Set(points.map((each) => each.cause))].sort();
   return (
     <>

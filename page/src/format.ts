@@ -63,7 +63,7 @@ export function bytes(value: number | null | undefined): string {
 }
 
 export function money(value: number | null | undefined): string {
-  return value === null || value === undefined ? DASH : value.toLocaleString("en-GB", { maximumFractionDigits: value < 1 ? 4 : 2 });
+  return value === null || value === undefined ? DASH : value.toLocaleString("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: value < 1 ? 4 : 2 });
 }
 
 /** Time of day with seconds; with the date when it is not today. */

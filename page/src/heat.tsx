@@ -7,7 +7,7 @@ import { type Band, drawLetters } from "./bands";
 import { css } from "./colors";
 import { clock, duration, exact, short } from "./format";
 import { axis, useSurface } from "./surface";
-import { timeAxis } from "./plot";
+import { DRAG, timeAxis, zoom } from "./plot";
 import { iso } from "./time";
 import { go } from "./url";
 import { t } from "./words";
@@ -42,6 +42,7 @@ export function Heat(props: Props) {
   const latest = useRef(props);
   latest.current = props;
   const [at, setAt] = useState<number | null>(null);
+  const pressed = useRef(0);
   const [row, setRow] = useState<number | null>(null);
   const times = useMemo(() => map.times.map((time) => Date.parse(time)), [map]);
   const first = times[0] ?? 0;
@@ -52,7 +53,7 @@ export function Heat(props: Props) {
     height: HEIGHT,
     padding: [10, 16, 0, 0],
     legend: { show: false },
-    cursor: { drag: { x: false, y: false }, points: { show: false } },
+    cursor: { drag: DRAG, points: { show: false } },
     scales: {
       x: {
         time: true,
@@ -82,6 +83,7 @@ export function Heat(props: Props) {
     series: [{}, { show: true, paths: () => null, points: { show: false } }],
     hooks: {
       drawAxes: [(u) => draw(u, latest.current)],
+      setSelect: [zoom],
       draw: [(u) => drawLetters(u, latest.current.bands)],
       setCursor: [
         (u) => {
@@ -149,7 +151,8 @@ export function Heat(props: Props) {
         aria-valuenow={Math.max(0, column ?? 0)}
         aria-valuetext={told()}
         onKeyDown={onKey}
-        onClick={open}
+        onMouseDown={(event) => (pressed.current = event.clientX)}
+        onClick={(event) => Math.abs(event.clientX - pressed.current) <= 6 && open()}
       />
     </>
   );

@@ -61,6 +61,16 @@ function timeLabels(_: uPlot, splits: number[], __: number, ___: number, step: n
   });
 }
 
+/** Dragging is looking closer: what was selected becomes the range. */
+export function zoom(u: uPlot): void {
+  if (u.select.width < 8) return;
+  const at = (left: number) => u.posToVal(left, "x") * 1000;
+  go({ from: iso(at(u.select.left)), to: iso(at(u.select.left + u.select.width)) });
+  u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+}
+
+export const DRAG: uPlot.Cursor.Drag = { x: true, y: false, setScale: false, dist: 8 };
+
 /** An axis of time. */
 export function timeAxis(): uPlot.Axis {
   return { ...axis(), size: 26, values: timeLabels, space: 64 };
@@ -93,7 +103,7 @@ function options(props: () => Props, width: number, pointed: (index: number | nu
     legend: { show: false },
     cursor: {
       sync: { key: "time", setSeries: false },
-      drag: { x: true, y: false, setScale: false, dist: 8 },
+      drag: DRAG,
       y: false,
       points: { size: 6, show: kind === "lines" },
     },
@@ -119,14 +129,7 @@ function options(props: () => Props, width: number, pointed: (index: number | nu
         (u) => drawLetters(u, props().bands),
       ],
       setCursor: [(u) => pointed(u.cursor.idx ?? null)],
-      setSelect: [
-        (u) => {
-          if (u.select.width < 8) return;
-          const at = (left: number) => u.posToVal(left, "x") * 1000;
-          go({ from: iso(at(u.select.left)), to: iso(at(u.select.left + u.select.width)) });
-          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-        },
-      ],
+      setSelect: [zoom],
     },
   };
 }

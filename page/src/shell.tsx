@@ -7,7 +7,7 @@ import { Door } from "./door";
 import { clock, duration } from "./format";
 import { Help } from "./help";
 import { connect, useLive } from "./live";
-import { isLive, moment, SPANS } from "./time";
+import { isLive, moment, SPANS, spanMs } from "./time";
 import { go, link, now, type Theme, useUrl, VIEWS } from "./url";
 import { t } from "./words";
 import { Alerts } from "./views/alerts";
@@ -125,7 +125,7 @@ function RangePicker() {
   const state = useUrl();
   const [open, setOpen] = useState(false);
   const isSpan = isLive(state) && (SPANS as readonly string[]).includes(state.from);
-  const told = `${clock(moment(state.from, Date.now()))} – ${state.to === "" ? t("until_now") : clock(moment(state.to, Date.now()))}`;
+  const told = isLive(state) && spanMs(state.from) !== null ? `${t("last")} ${state.from}` : `${clock(moment(state.from, Date.now()))} – ${state.to === "" ? t("until_now") : clock(moment(state.to, Date.now()))}`;
   const submit = (event: Event) => {
     event.preventDefault();
     const form = new FormData(event.target as HTMLFormElement);

@@ -114,8 +114,10 @@ const words = {
   no_servers: ["No server has told its load lately (heartbeats).", "最近没有服务器报告负载（心跳）。"],
   band: ["Alert {n}", "告警 {n}"],
   alerts_here: ["Alerts in this range", "此范围内的告警"],
+  over: ["{n} more that are over: {letters}", "另有 {n} 条已恢复：{letters}"],
   no_alerts_here: ["No alerts in this range", "此范围内没有告警"],
   plot_hint: ["Click: the requests behind it. Drag: look closer.", "点击：查看对应请求。拖动：放大。"],
+  dots_hint: ["Click a point: that request.", "点击一个点：查看该请求。"],
   plot_keys: ["Arrow keys move in time, Enter opens the requests.", "方向键移动时间，回车打开请求。"],
   no_value: ["no requests", "无请求"],
 

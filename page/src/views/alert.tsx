@@ -3,11 +3,12 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Alert, type AlertLife, ApiError, type Doc, type OneRequest, type Page, send, useAnswer } from "../api";
 import { CAUSES } from "../colors";
-import { bytes, clock, duration, exact, nsDuration, percent, rate, shown } from "../format";
-import { Bar, Failed, Flags, Loading, Outcome, Severity, Swatch } from "../parts";
+import { bytes, clock, count, duration, exact, nsDuration, percent, rate, shown } from "../format";
+import { Bar, Failed, Loading, Severity, Swatch } from "../parts";
 import { iso } from "../time";
 import { go, link, NO_FILTERS, type State, useUrl } from "../url";
 import { causeWord, kindWord, t } from "../words";
+import { Parts } from "./request";
 
 /** Kinds that no request shows. */
 const OF_SERVERS = new Set(["traffic_silent", "server_gone", "cold_start"]);
@@ -165,7 +166,12 @@ function ExampleLink({ id, doc, then }: { id: string; doc: Doc | undefined; then
       <a {...link({ ...then, request: id })}>
         {doc ? (
           <>
-            <span>{clock(doc["@timestamp"])}</span> <b>{nsDuration(doc["event.duration"])}</b> <Outcome name={doc["llm.outcome"]} /> <Flags names={doc["llm.flags"]} />
+            <span>{clock(doc["@timestamp"])}</span>
+            <b class="number">{nsDuration(doc["event.duration"])}</b>
+            <Parts doc={doc} />
+            <span class="number muted">
+              {count(doc["gen_ai.usage.input_tokens"])} → {count(doc["gen_ai.usage.output_tokens"])}
+            </span>
           </>
         ) : (
           <code>{shown(id, 40)}</code>

@@ -16,6 +16,8 @@ import { go, link, question, type State, useUrl } from "../url";
 import { causeWord, kindWord, outcomeWord, t } from "../words";
 
 const FAILED = ["server_error", "stream_error", "empty"];
+/** More alerts that are over than these are folded away. */
+const MOST_OVER = 6;
 const SPLIT = ["queue", "prefill", "decode", "client"] as const;
 
 /** The series of a range by finer steps where the server has them. */
@@ -69,22 +71,43 @@ export function Now() {
 }
 
 function AlertList({ bands, isKnown }: { bands: Band[]; isKnown: boolean }) {
-  const { language } = useUrl();
   if (!isKnown) return null;
   if (bands.length === 0) return <p class="calm">{t("no_alerts_here")}</p>;
+  const firing = bands.filter(({ alert }) => alert.state === "firing");
+  const over = bands.filter(({ alert }) => alert.state !== "firing");
+  const isLong = over.length > MOST_OVER;
   return (
-    <ul class="alert-list" aria-label={t("alerts_here")}>
-      {bands.map(({ letter, alert }) => (
-        <li key={alert.id} class={`is-${alert.severity} ${alert.state === "firing" ? "is-firing" : ""}`}>
-          <a {...link({ view: "alerts", alert: alert.id })}>
-            <span class="letter">{letter}</span>
-            <Severity severity={alert.severity} state={alert.state} />
-            <span class="sentence">{alert.text?.[language] ?? alert.text?.en ?? kindWord(alert.kind)}</span>
-            <span class="alert-state">{alert.state === "firing" ? t("firing") : t("resolved")}</span>
-          </a>
-        </li>
-      ))}
-    </ul>
+    <div class="alert-list" role="group" aria-label={t("alerts_here")}>
+      <ul>
+        {(isLong ? firing : bands).map((band) => (
+          <AlertRow key={band.alert.id} band={band} />
+        ))}
+      </ul>
+      {isLong && (
+        <details>
+          <summary>{t("over", { n: over.length, letters: over.map((band) => band.letter).join(" ") })}</summary>
+          <ul>
+            {over.map((band) => (
+              <AlertRow key={band.alert.id} band={band} />
+            ))}
+          </ul>
+        </details>
+      )}
+    </div>
+  );
+}
+
+function AlertRow({ band: { letter, alert } }: { band: Band }) {
+  const { language } = useUrl();
+  return (
+    <li class={`is-${alert.severity} ${alert.state === "firing" ? "is-firing" : ""}`}>
+      <a {...link({ view: "alerts", alert: alert.id })}>
+        <span class="letter">{letter}</span>
+        <Severity severity={alert.severity} state={alert.state} />
+        <span class="sentence">{alert.text?.[language] ?? alert.text?.en ?? kindWord(alert.kind)}</span>
+        <span class="alert-state">{alert.state === "firing" ? t("firing") : t("resolved")}</span>
+      </a>
+    </li>
   );
 }
 
@@ -161,7 +184,9 @@ function Plots({ series, span, bands, about, children }: PlotsProps) {
     const seconds = times.map((at) => Math.max(1, Math.min(series.step_ms, now - at) / 1000));
     const each = (get: (step: Step, i: number) => number | null | undefined) =>
       steps.map((step, i) => (step === undefined ? null : (get(step, i) ?? null)));
-    const perSecond = (get: (step: Step) => number) => steps.map((step, i) => (step ? get(step) / seconds[i]! : 0));
+    // A step that has hardly begun tells no rate.
+    const tells = (i: number) => seconds[i]! * 1000 > series.step_ms / 4;
+    const perSecond = (get: (step: Step) => number) => steps.map((step, i) => (!tells(i) ? null : step ? get(step) / seconds[i]! : 0));
     const percentiles = (of: "duration_ms" | "ttft_ms"): Line[] => [
       { label: "P99", values: each((step) => step[of]?.p99), color: "--p99", width: 1.25, dash: [2, 2] },
       { label: "P95", values: each((step) => step[of]?.p95), color: "--p95", width: 1.5, dash: [6, 3] },

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Doc, type OneRequest, useAnswer } from "../api";
 import { CAUSES, tile } from "../colors";
 import { clock, duration, exact, shown } from "../format";
-import { Failed, Flags, Loading, Outcome } from "../parts";
+import { Bar, Failed, Flags, Loading, Outcome } from "../parts";
 import { go, link, NO_FILTERS } from "../url";
 import { iso } from "../time";
 import { causeWord, t } from "../words";
@@ -31,6 +31,14 @@ export function split(doc: Doc): Part[] | null {
   }
   parts.push({ name: "client", start, ms: Math.max(0, total - start) });
   return parts;
+}
+
+/** The parts of a request's time as a bar, over `width` of its place (0 to 1); what became of it, where they are not known. */
+export function Parts({ doc, width = 1 }: { doc: Doc; width?: number }) {
+  const parts = split(doc);
+  if (!parts) return <Outcome name={doc["llm.outcome"]} />;
+  const label = parts.map((each) => `${causeWord(each.name)} ${duration(each.ms)}`).join(", ");
+  return <Bar width={width} parts={parts.map((each) => [each.name, each.ms])} label={label} />;
 }
 
 export function Request({ id }: { id: string }) {

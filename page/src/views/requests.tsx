@@ -5,11 +5,11 @@ import { ApiError, ask, type Doc, type Page } from "../api";
 import { Filters } from "../filters";
 import { clock, count, nsDuration, shown } from "../format";
 import { useTick } from "../live";
-import { Bar, Empty, Failed, Flags, Loading, Outcome } from "../parts";
+import { Empty, Failed, Flags, Loading, Outcome } from "../parts";
 import { isLive, patience } from "../time";
 import { go, link, question, type Sort, useUrl, now } from "../url";
-import { causeWord, t } from "../words";
-import { Request, split } from "./request";
+import { t } from "../words";
+import { Parts, Request, split } from "./request";
 
 const PAGE = 50;
 const MOST = 2000;
@@ -191,7 +191,6 @@ function Table({ items }: { items: Doc[] }) {
 }
 
 function Row({ doc, longest, isShown }: { doc: Doc; longest: number; isShown: boolean }) {
-  const parts = split(doc);
   const there = link({ request: doc["event.id"] });
   return (
     <tr class={isShown ? "is-shown" : ""} onClick={there.onClick}>
@@ -205,13 +204,7 @@ function Row({ doc, longest, isShown }: { doc: Doc; longest: number; isShown: bo
       </td>
       <td class="number">{nsDuration(doc["event.duration"])}</td>
       <td class="wide">
-        {parts && (
-          <Bar
-            width={(doc["event.duration"] ?? 0) / longest}
-            parts={parts.map((each) => [each.name, each.ms])}
-            label={parts.map((each) => `${causeWord(each.name)} ${nsDuration(each.ms * 1e6)}`).join(", ")}
-          />
-        )}
+        {split(doc) && <Parts doc={doc} width={(doc["event.duration"] ?? 0) / longest} />}
       </td>
       <td class="number">{nsDuration(doc["llm.ttft"])}</td>
       <td class="number">

@@ -27,6 +27,15 @@ def spoken(browser: Browser, which: str) -> str:
     return str(browser.run("return document.querySelector(arguments[0])?.getAttribute('aria-valuetext') ?? ''", which))
 
 
+def column(browser: Browser, number: int) -> dict[str, str]:
+    """A column of the table of groups, by the names of the groups."""
+    script = (
+        "return Object.fromEntries([...document.querySelectorAll('.groups tbody tr')]"
+        ".map(r => [r.cells[0].innerText, r.cells[arguments[0] - 1]?.innerText ?? '']))"
+    )
+    return dict(browser.run(script, number))
+
+
 def test_the_heat_map_tells_each_column_by_key_and_leads_to_its_requests(
     why: tuple[Site, Browser, list[dict[str, object]]],
 ) -> None:
@@ -54,9 +63,8 @@ def test_the_groups_are_recounted(why: tuple[Site, Browser, list[dict[str, objec
         expected[line[field]] = expected.get(line[field], 0) + 1
 
     def counted() -> bool:
-        names = browser.texts(".groups tbody td:first-child")
-        numbers = [int(text.split()[0].replace(",", "")) for text in browser.texts(".groups tbody td:nth-child(2)")]
-        return dict(zip(names, numbers, strict=True)) == expected
+        numbers = {name: int(text.split()[0].replace(",", "")) for name, text in column(browser, 2).items()}
+        return numbers == expected
 
     browser.wait_for(counted, f"the requests by {by}")
 
@@ -67,14 +75,8 @@ def test_tokens_have_their_price(why: tuple[Site, Browser, list[dict[str, object
     cost = (0.4 * counting.tokens(mine, "prompt") + 1.2 * counting.tokens(mine, "completion")) / 1e6
 
     def priced() -> bool:
-        shown = dict(
-            zip(
-                browser.texts(".groups tbody td:first-child"),
-                browser.texts(".groups tbody td:last-child"),
-                strict=True,
-            )
-        )
-        return shown.get("qwen3-32b", "–") != "–" and float(shown["qwen3-32b"]) == pytest.approx(cost, abs=0.006)
+        shown = column(browser, 9).get("qwen3-32b", "–")
+        return shown != "–" and float(shown) == pytest.approx(cost, abs=0.006)
 
     browser.wait_for(priced, f"what the tokens cost: {cost}")
 
