@@ -104,7 +104,7 @@ def questions(folder: Path) -> dict[str, Callable[[], object]]:
     archive = SqliteArchive(folder)
     slow = Question(since_ms=end - HOUR_MS, until_ms=end, slower_than_ns=3_000_000_000)
     very_slow = Question(since_ms=end - HOUR_MS, until_ms=end, slower_than_ns=600_000_000_000)
-    hour, day = Question(since_ms=end - HOUR_MS, until_ms=end), Question(since_ms=end - DAY_MS, until_ms=end)
+    hour, day = Question(since_ms=end - HOUR_MS, until_ms=end), Question(since_ms=end - DAY_MS + 1234, until_ms=end)
     return {
         "newest 50 slower than 3 s, last hour": lambda: list(archive.find(slow, limit=50)),
         "none slower than 10 min, last hour": lambda: list(archive.find(very_slow, limit=50)),
@@ -115,6 +115,12 @@ def questions(folder: Path) -> dict[str, Callable[[], object]]:
         "series of the day, first time": lambda: SqliteArchive(folder).series(day, 300_000),
         "series of the day, again": lambda: archive.series(day, 300_000),
         "series of the day by model, again": lambda: archive.series(day, 300_000, by_model=True),
+        "heat map of the day, again": lambda: archive.heat(day, "duration", 900_000),
+        "summary of the day, again": lambda: archive.summarize(day, None, exact=False),
+        "summary of the day by model, again": lambda: archive.summarize(day, "model", exact=False),
+        "summary of the day by client, first time": lambda: SqliteArchive(folder).summarize(day, "client", exact=False),
+        "summary of the day by client, again": lambda: archive.summarize(day, "client", exact=False),
+        "slowest 50 of the day, again": lambda: archive.slowest(day, limit=50),
     }
 
 

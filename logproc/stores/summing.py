@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, cast, get_args
 
 import numpy as np
 
-from logproc.sketch import BINS, bin_values, bins_at, bins_of
+from logproc.sketch import bins_at
 from logproc.stores.archive import HEAT_EDGES_MS, By, Coverage, Group, HeatOf, Percentiles, Step, Summary, Tokens
-from logproc.stores.rollup import COUNTS, MINUTE_MS, TIMES, Ints, Rollup, RollupKind, Sketch, quantiles_by
+from logproc.stores.rollup import (
+    COUNTS,
+    MINUTE_MS,
+    TIMES,
+    Ints,
+    Rollup,
+    RollupKind,
+    Sketch,
+    joined_sketches,
+    quantiles_by,
+    sketch_of,
+)
 from logproc.stores.sqlite_tally import Tally
 
 _HEATS: Final = get_args(HeatOf)
@@ -27,15 +39,31 @@ def summary(tallies: Mapping[str | None, Tally], minutes: Rollup, by: By | None,
     """The groups of the tallies and of the minutes, put together by their key.
 
     `minutes` can be grouped by model, by outcome, or not at all; for anything else it is empty, or rows by who it was.
+    Percentiles are those of real requests where there are no minutes, else within 1 %.
     """
     keys = [_key(kind, by) for kind in minutes.kinds]
-    rows = np.array([keys.index(key) for key in keys], np.int64)[minutes.kind] if len(minutes) else minutes.kind
-    held = {keys[place]: minutes.rows(rows == place) for place in np.unique(rows).tolist()}
-    nothing, none = Tally(), minutes.rows(np.zeros(len(minutes), np.bool_))
-    groups = [_group(key, [tallies.get(key, nothing)], held.get(key, none)) for key in {*tallies, *held}]
+    counts = np.zeros((len(keys), len(COUNTS)), np.int64)
+    np.add.at(counts, minutes.kind, minutes.counts)
+    sums: defaultdict[str | None, _Sums] = defaultdict(_Sums)
+    everything = _Sums()
+    for key, tally in tallies.items():
+        for each in (sums[key], everything):
+            each.add(tally.outcomes, tally.tokens)
+    for key, kind, count in zip(keys, minutes.kinds, counts.tolist(), strict=True):
+        if count[_REQUESTS]:
+            for each in (sums[key], everything):
+                each.add({kind.outcome: count[_REQUESTS]}, {kind.model: Tokens(count[_PROMPT], count[_COMPLETION])})
+    number = {key: place for place, key in enumerate(sums)}
+    group = np.array([number.get(key, 0) for key in keys], np.int64)[minutes.kind] if keys else minutes.kind
+    all_one = np.zeros_like(group)
+    times, total_times = [], []
+    for name, sketch in zip(("durations_ns", "ttfts_ns"), minutes.sketches, strict=True):
+        parts: list[list[Ints]] = [getattr(tallies.get(key), name, []) for key in sums]
+        times.append(_percentiles_ns(parts, sketch, group))
+        total_times.append(_percentiles_ns([[one for part in parts for one in part]], sketch, all_one)[0])
+    groups = [_group(*each) for each in zip(sums, sums.values(), *times, strict=True)]
     groups.sort(key=lambda group: (-group.requests, group.key is None, group.key or ""))
-    total = _group(None, list(tallies.values()), minutes) if groups else None
-    return Summary(groups, total, coverage)
+    return Summary(groups, _group(None, everything, *total_times) if groups else None, coverage)
 
 
 def _key(kind: RollupKind, by: By | None) -> str | None:
@@ -50,61 +78,59 @@ def _key(kind: RollupKind, by: By | None) -> str | None:
             return kind.who
 
 
-def _group(key: str | None, tallies: Sequence[Tally], minutes: Rollup) -> Group:
-    outcomes: Counter[str] = Counter()
-    tokens: defaultdict[str | None, tuple[int, int]] = defaultdict(lambda: (0, 0))
+@dataclass(slots=True)
+class _Sums:
+    outcomes: Counter[str] = field(default_factory=Counter)
+    tokens: dict[str | None, Tokens] = field(default_factory=dict)
 
-    def add(model: str | None, prompt: int, completion: int) -> None:
-        known = tokens[model]
-        tokens[model] = known[0] + prompt, known[1] + completion
+    def add(self, outcomes: Mapping[str, int], tokens: Mapping[str | None, Tokens]) -> None:
+        self.outcomes.update(outcomes)
+        for model, own in tokens.items():
+            known = self.tokens.get(model, Tokens(0, 0))
+            self.tokens[model] = Tokens(known.prompt + own.prompt, known.completion + own.completion)
 
-    for tally in tallies:
-        outcomes += tally.outcomes
-        for model, own in tally.tokens.items():
-            add(model, *own)
-    present, place = np.unique(minutes.kind, return_inverse=True)
-    counts = np.zeros((len(present), len(COUNTS)), np.int64)
-    np.add.at(counts, place, minutes.counts)
-    for number, count in zip(present.tolist(), counts.tolist(), strict=True):
-        kind = minutes.kinds[number]
-        outcomes[kind.outcome] += count[_REQUESTS]
-        add(kind.model, count[_PROMPT], count[_COMPLETION])
-    duration, ttft = minutes.sketches
-    p50, p95, p99 = _percentiles_ns([part for tally in tallies for part in tally.durations_ns], duration) or (0, 0, 0)
-    first = _percentiles_ns([part for tally in tallies for part in tally.ttfts_ns], ttft)
+
+def _group(key: str | None, sums: _Sums, duration_ns: Sequence[int] | None, ttft_ns: Sequence[int] | None) -> Group:
+    p50, p95, p99 = duration_ns or (0, 0, 0)
     return Group(
         key,
-        outcomes.total(),
-        outcomes,
-        sum(prompt for prompt, _ in tokens.values()),
-        sum(completion for _, completion in tokens.values()),
+        sums.outcomes.total(),
+        sums.outcomes,
+        sum(tokens.prompt for tokens in sums.tokens.values()),
+        sum(tokens.completion for tokens in sums.tokens.values()),
         p50,
         p95,
         p99,
-        first and _known([value / _NS_PER_MS for value in first]),
-        {model: Tokens(*own) for model, own in tokens.items()},
+        None if ttft_ns is None else _known([value / _NS_PER_MS for value in ttft_ns]),
+        sums.tokens,
     )
 
 
-def _percentiles_ns(parts: Sequence[Ints], sketch: Sketch) -> tuple[int, int, int] | None:
-    """Each the least value that so many percent of the values do not exceed; within 1 % where some are in a sketch.
+def _percentiles_ns(values: Sequence[Sequence[Ints]], sketch: Sketch, group: Ints) -> list[tuple[int, int, int] | None]:
+    """PERCENTS of each group: the least value that so many percent do not exceed; None where there is no value.
 
-    Of whole parts only: a rank is `ceil(percent * count / 100)`, in whole numbers.
+    Args:
+        values: of each group, in parts; ns.
+        sketch: further values, ms. Where there are any, all percentiles are within 1 %.
+        group: the group of each row of the sketch.
     """
-    values = np.concatenate([np.empty(0, np.int64), *parts])
-    if not len(values) and not len(sketch.counts):
-        return None
+    parts = [np.concatenate([np.empty(0, np.int64), *each]) for each in values]
     if not len(sketch.counts):
-        places = [-(-len(values) * percent // 100) - 1 for percent in PERCENTS]
-        values.partition(places)
-        return cast(tuple[int, int, int], tuple(values[places].tolist()))
-    bins = bins_of(values / _NS_PER_MS) + np.bincount(sketch.bins, weights=sketch.counts, minlength=BINS).astype(
-        np.int64
-    )
-    below = np.cumsum(bins)
-    ranks = [-(-int(below[-1]) * percent // 100) for percent in PERCENTS]
-    found = bin_values(np.searchsorted(below, ranks))
-    return cast(tuple[int, int, int], tuple(round(each * _NS_PER_MS) for each in found.tolist()))
+        return [_exact_percentiles(part) if len(part) else None for part in parts]
+    rows = np.repeat(np.arange(len(parts)) + len(group), [len(part) for part in parts])
+    whole = joined_sketches([sketch, sketch_of(rows, np.concatenate(parts) / _NS_PER_MS)])
+    found = quantiles_by(whole, np.concatenate([group, np.arange(len(parts))]), len(parts), _RANKS)
+    return [
+        None if None in each else cast(tuple[int, int, int], tuple(round((value or 0) * _NS_PER_MS) for value in each))
+        for each in found
+    ]
+
+
+def _exact_percentiles(values: Ints) -> tuple[int, int, int]:
+    """Of whole parts only: a rank is `ceil(percent * count / 100)`, in whole numbers."""
+    places = [-(-len(values) * percent // 100) - 1 for percent in PERCENTS]
+    values.partition(places)
+    return cast(tuple[int, int, int], tuple(values[places].tolist()))
 
 
 def steps(minutes: Rollup, step_ms: int, *, by_model: bool, unit_ms: int = MINUTE_MS) -> list[Step]:
