@@ -56,7 +56,7 @@ def bulks(entries: Iterable[Alert], settings: ElasticsearchStore, service: str, 
         document = alert_document(entry, service)
         parts.setdefault(names.concrete("alerts", day), []).append(b"%b\n%b\n" % (_encode(action), _encode(document)))
     for index, lines in parts.items():
-        yield Bulk("alerts", index, b"".join(lines), len(lines), len(lines))
+        yield Bulk("alerts", index, b"".join(lines), len(lines))
 
 
 class AlertDocuments:

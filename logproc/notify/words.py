@@ -139,7 +139,7 @@ CHINESE: Final = Words(
     more="… 另有 {n} 条",
     reminder="仍在告警",
     escalation="尚无人确认",
-    test="测试消息,一切正常",
+    test="测试消息，一切正常",
     everything="所有模型",
     value="当前值",
     bound="阈值 {bound}",
@@ -151,7 +151,7 @@ CHINESE: Final = Words(
     model="模型",
     host="主机",
     details="详情",
-    colon=":",
+    colon="：",
 )
 
 WORDS: Final[Mapping[Language, Words]] = {"en": ENGLISH, "zh": CHINESE}

@@ -34,7 +34,7 @@ def test_a_mail_arrives_with_everyone_it_is_for() -> None:
         assert outcome(double.port, recipients=["ops@example.org", "team@example.org"]) == Delivered()
 
     assert double.recipients == [["ops@example.org", "team@example.org"]]
-    assert double.mails[0]["Subject"] == "警告 · P99 延迟过高:qwen-72b"
+    assert double.mails[0]["Subject"] == "警告 · P99 延迟过高：qwen-72b"
     assert "慢 0。" in double.mails[0].get_content()
 
 

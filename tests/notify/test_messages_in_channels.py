@@ -130,10 +130,10 @@ def test_the_same_in_chinese() -> None:
     text = sent(dingtalk_robot(CHINESE), message(TOLD))["markdown"]["text"]
 
     for said in (
-        "严重 · P99 延迟过高:qwen-72b",
+        "严重 · P99 延迟过高：qwen-72b",
         "P99 为 4.1 秒。80 % 是排队。",
-        "当前值:4.1 s (阈值 3 s)",
-        "原因:排队 (80 %)",
+        "当前值：4.1 s (阈值 3 s)",
+        "原因：排队 (80 %)",
     ):
         assert said in text
 
@@ -242,7 +242,7 @@ def test_a_mail_carries_the_messages_id_and_the_alerts_thread() -> None:
     assert isinstance(mail, Mail)
     read = message_from_bytes(mail.content, policy=policy.default)
 
-    assert read["Subject"] == "严重 · P99 延迟过高:qwen-72b"
+    assert read["Subject"] == "严重 · P99 延迟过高：qwen-72b"
     assert read["Message-ID"] == "<id-1@logproc>"
     assert read["References"] == f"<alert-{TOLD.id}@logproc>"
     assert read["Auto-Submitted"] == "auto-generated"

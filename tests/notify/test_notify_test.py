@@ -63,8 +63,41 @@ def test_a_dry_run_shows_a_mail_as_people_read_it(notify_test: Any) -> None:
         result = notify_test("ops", "--dry-run", kind="email", language="zh", **options)
 
         assert double.mails == []
-    assert "Subject: 警告 · P99 延迟过高:test-model (测试消息,一切正常)" in result.stdout
+    assert "Subject: 警告 · P99 延迟过高：test-model (测试消息，一切正常)" in result.stdout
     assert "这是 logproc 的测试消息。" in result.stdout
+
+
+SAYS = {
+    "en": ("P99 latency is too high", "This is a test of logproc."),
+    "zh": ("P99 延迟过高", "这是 logproc 的测试消息。"),
+}
+
+
+@pytest.mark.parametrize("template", [False, True], ids=["our words", "a user's words"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("kind", ["dingtalk", "wecom", "feishu", "slack", "email", "alertmanager", "webhook"])
+def test_a_dry_run_shows_what_every_channel_says_in_either_language_and_in_a_users_words(
+    notify_test: Any, tmp_path: Path, kind: str, language: str, template: bool
+) -> None:
+    options: dict[str, Any] = {"kind": kind, "language": language}
+    if kind == "email":
+        options |= {"host": "localhost", "tls": "none", "from": "a@b.c", "to": ["d@e.f"]}
+    else:
+        options["url"] = "http://127.0.0.1:9/hook/SECRETMARKER"
+    if template:
+        (tmp_path / "own.txt").write_text("In our words $kind $$5: $text")
+        options["template_file"] = str(tmp_path / "own.txt")
+
+    result = notify_test("ops", "--dry-run", **options)
+
+    assert result.exit_code == 0, result.output
+    assert "SECRETMARKER" not in result.output
+    shown = result.stdout.replace("\\_", "_")  # as markdown hides it
+    title, text = SAYS[language]
+    assert text in shown
+    if kind != "alertmanager":  # whose words are labels
+        assert title in shown
+        assert ("In our words latency_p99 $5: " in shown) == template
 
 
 def test_a_channel_that_is_not_there_and_one_that_cannot_be_made_are_said(notify_test: Any, tmp_path: Path) -> None:
