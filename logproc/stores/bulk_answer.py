@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,8 @@ FILTER_PATH: Final = (
 
 MOST_REFUSED_SHARE: Final = 0.01
 FEW_REFUSED: Final = 10
-"""More refused documents than both allow: the fault is not theirs, but that of a mapping."""
+LATELY: Final = 10_000
+"""More refused documents, of about so many that came last, than both allow: the fault is the mapping's, not theirs."""
 
 _OWN_FAULT: Final = frozenset(
     {
@@ -33,6 +34,9 @@ _OWN_FAULT: Final = frozenset(
     }
 )
 """Types of error that only the document itself can be the cause of."""
+
+_NO_MAPPINGS_FAULT: Final = ("Duplicate field", "StreamReadConstraints")
+"""Words of reasons why the server cannot read the JSON of a document, whatever its mapping."""
 
 _ADVICE: Final = (
     ("cluster_block_exception", "Take the block away (is its disk full?)."),
@@ -78,6 +82,8 @@ class Verdict:
     """Why the documents of `again` are not stored, and what helps."""
     pause: bool = False
     """The problem is a fault of the cluster that somebody must mend, so it is to be said at once."""
+    suspected: bool = False
+    """Documents of `again` were refused, but the mapping is suspected."""
 
 
 class _Cause(msgspec.Struct):
@@ -180,19 +186,34 @@ def _is_own_fault(status: int, error: _Error) -> bool:
     return error.type in _OWN_FAULT or error.says("immense term")
 
 
-def too_many_refused(refused: int, count: int) -> bool:
-    """Whether so many of the documents of a bulk request were refused that the fault must be the mapping's."""
-    return refused > max(FEW_REFUSED, count * MOST_REFUSED_SHARE)
+class RefusedLately:
+    """How many of the last documents of one index were refused, be it in requests of one document each."""
 
+    def __init__(self) -> None:
+        self._refused = 0
+        self._seen = 0
 
-def mapping_problem(refused: Sequence[Refusal], count: int, index: str) -> str:
-    """The problem where `too_many_refused`. What the documents hold is not in it."""
-    first = refused[0]
-    reason = _BEFORE_VALUES.split(first.reason, maxsplit=1)[0]
-    return (
-        f"{len(refused)} of {count} documents were refused ({first.error_type}: {reason}), so {index} has another "
-        f"mapping than ours. Reindex or remove it, after `logproc setup elasticsearch`. {_GENERAL_ADVICE}"
-    )
+    def problem(self, verdict: Verdict, count: int, index: str) -> str | None:
+        """What is wrong with the mapping if too many are refused with this answer about `count` documents, else None.
+
+        What the documents hold is not in it.
+        """
+        suspect = [each for each in verdict.refused if not any(word in each.reason for word in _NO_MAPPINGS_FAULT)]
+        refused, seen = self._refused + len(suspect), self._seen + count - len(verdict.again)
+        if not suspect or refused <= max(FEW_REFUSED, seen * MOST_REFUSED_SHARE):
+            shrink = 2 if seen > LATELY else 1
+            self._refused, self._seen = refused // shrink, seen // shrink
+            return None
+        self._seen = seen - len(verdict.refused)  # those will be tried again
+        reason = _BEFORE_VALUES.split(suspect[0].reason, maxsplit=1)[0]
+        return (
+            f"{refused} of the last {seen} documents were refused ({suspect[0].error_type}: {reason}), so {index} has "
+            f"another mapping than ours. Reindex or remove it, after `logproc setup elasticsearch`. {_GENERAL_ADVICE}"
+        )
+
+    def mended(self) -> None:
+        """Documents that were suspected are stored now."""
+        self._refused = 0
 
 
 def _is_to_be_mended(status: int, error: _Error | None) -> bool:

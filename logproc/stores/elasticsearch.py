@@ -109,7 +109,7 @@ class ElasticsearchStore:
 
     def _send(self, family: Family, index: str) -> None:
         gathered = self._gathered.pop((family, index))
-        self._sink.add(Bulk(family, index, b"".join(gathered.parts), gathered.count, gathered.count))
+        self._sink.add(Bulk(family, index, b"".join(gathered.parts), gathered.count))
 
 
 class _Gathered:

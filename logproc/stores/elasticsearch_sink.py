@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from logproc.stores.bulk_answer import FILTER_PATH, Refusal, Verdict, judge, mapping_problem, too_many_refused
+from logproc.stores.bulk_answer import FILTER_PATH, Refusal, RefusedLately, Verdict, judge
 from logproc.stores.elasticsearch_client import NDJSON, Connection
 from logproc.stores.elasticsearch_guard import TemplateGuard
 from logproc.stores.elasticsearch_names import Family
@@ -28,13 +28,12 @@ SAID_AFTER: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """Documents for one index: for each two lines of `body`. `total` is how many there were at first."""
+    """Documents for one index: for each two lines of `body`."""
 
     family: Family
     index: str
     body: bytes
     count: int
-    total: int
 
     def only(self, places: Sequence[int]) -> Bulk:
         """The documents at these places."""
@@ -47,8 +46,7 @@ class Bulk:
     def halves(self) -> tuple[Bulk, Bulk]:
         """Two that hold the same documents."""
         half = self.count // 2
-        parts = self.only(range(half)), self.only(range(half, self.count))
-        return replace(parts[0], total=parts[0].count), replace(parts[1], total=parts[1].count)
+        return self.only(range(half)), self.only(range(half, self.count))
 
     def refused(self, refusals: Sequence[Refusal]) -> list[Refused]:
         """The refused documents themselves."""
@@ -76,6 +74,8 @@ class Sink:
         self._unfinished = 0
         self._written = Written()
         self._refused: list[Refused] = []
+        self._lately: defaultdict[str, RefusedLately] = defaultdict(RefusedLately)
+        """By index."""
         self._problems: dict[int, str] = {}
         """By thread, from the first time that it is said until something goes on."""
         self._closing = threading.Event()
@@ -144,7 +144,7 @@ class Sink:
 
     def _deliver(self, bulk: Bulk) -> None:
         """Try until every document is stored or refused, or we are closed."""
-        attempt = 0
+        attempt, suspected = 0, False
         while not self._closing.is_set():
             with self._pace.turn():
                 verdict = self._send(bulk)
@@ -159,7 +159,10 @@ class Sink:
                 self._problems.pop(threading.get_ident(), None)
                 self._written = self._written.plus(Written(verdict.stored, verdict.duplicate, 0, len(refused)))
                 self._refused += refused
+                suspected |= verdict.suspected
                 if not verdict.again:
+                    if suspected:
+                        self._lately[bulk.index].mended()
                     return
                 attempt = 0 if len(verdict.again) < bulk.count else attempt + 1
                 bulk = bulk.only(verdict.again)
@@ -181,8 +184,10 @@ class Sink:
         verdict = judge(answer.status, answer.body, bulk.count)
         if verdict.pause:
             self._guard.forget()
-        if too_many_refused(len(verdict.refused), bulk.total):
-            verdict.problem = mapping_problem(verdict.refused, bulk.total, bulk.index)
+        with self._changed:
+            problem = self._lately[bulk.index].problem(verdict, bulk.count, bulk.index)
+        if problem is not None:
+            verdict.problem = problem
             verdict.again = sorted([*verdict.again, *(each.place for each in verdict.refused)])
-            verdict.refused, verdict.pause = [], True
+            verdict.refused, verdict.pause, verdict.suspected = [], True, True
         return verdict

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logproc.stores.bulk_answer import FEW_REFUSED, Refusal, judge, mapping_problem, too_many_refused
+from logproc.stores.bulk_answer import FEW_REFUSED, LATELY, Refusal, RefusedLately, Verdict, judge
 
 
 def item(status: int, kind: str = "", reason: str = "", **more: Any) -> dict[str, Any]:
@@ -173,24 +173,52 @@ def test_no_answer_breaks_the_judge(status: int, body: bytes, count: int) -> Non
     assert verdict.stored + verdict.duplicate + len(verdict.refused) + len(verdict.again) == count
 
 
-def test_more_than_one_in_a_hundred_refused_is_the_mappings_fault_unless_they_are_few() -> None:
-    assert not too_many_refused(50, 5000)
-    assert too_many_refused(51, 5000)
-    assert not too_many_refused(FEW_REFUSED, 20)
-    assert too_many_refused(FEW_REFUSED + 1, 20)
+INDEX = "llm-access-2026.01.05"
+
+
+def refused(count: int, reason: str = "failed to parse field [a] of type [long]") -> Verdict:
+    return Verdict(refused=[Refusal(place, "document_parsing_exception", reason) for place in range(count)])
+
+
+@pytest.mark.parametrize(("bad", "count"), [(50, 5000), (FEW_REFUSED, 20)])
+def test_more_than_one_in_a_hundred_refused_is_the_mappings_fault_unless_they_are_few(bad: int, count: int) -> None:
+    assert RefusedLately().problem(refused(bad), count, INDEX) is None
+    assert RefusedLately().problem(refused(bad + 1), count, INDEX) is not None
+
+
+def test_a_mapping_that_refuses_everything_is_noticed_where_a_request_has_but_one_document() -> None:
+    lately = RefusedLately()
+    assert [lately.problem(refused(1), 1, INDEX) is None for _ in range(FEW_REFUSED + 3)] == [True] * FEW_REFUSED + [
+        False
+    ] * 3
+    lately.mended()
+    assert lately.problem(refused(1), 1, INDEX) is None
+
+
+def test_one_refused_now_and_then_is_never_the_mappings_fault() -> None:
+    lately = RefusedLately()
+    for _ in range(20 * LATELY // 150):
+        assert lately.problem(refused(1), 150, INDEX) is None
+
+
+@pytest.mark.parametrize("word", ["Duplicate field 'a'", "exceeds the maximum allowed (from `StreamReadConstraints`)"])
+def test_what_no_mapping_could_take_does_not_make_the_mapping_suspect(word: str) -> None:
+    assert RefusedLately().problem(refused(100, f"[1:2] failed to parse: {word}"), 100, INDEX) is None
 
 
 @pytest.mark.parametrize(
     "reason",
     [
         "failed to parse field [user.id] of type [long] in document with id 'x'. Preview of field's value: 'ann'",
-        'failed to parse: [1:3] Duplicate field \'user.id\' [long] at [Source: (byte[])"{"user.id":"ann"}',
+        'failed to parse: [1:3] user.id [long] at [Source: (byte[])"{"user.id":"ann"}',
         'failed to parse field [user.id] of type [long]: For input string: "ann"',
     ],
 )
 def test_the_problem_of_a_mapping_does_not_say_what_the_documents_hold(reason: str) -> None:
-    problem = mapping_problem([Refusal(0, "document_parsing_exception", reason)], 100, "llm-access-2026.01.05")
+    problem = RefusedLately().problem(refused(20, reason), 100, INDEX)
+    assert problem is not None
+    assert "20 of the last 100" in problem
     assert "user.id" in problem
     assert "[long]" in problem
-    assert "llm-access-2026.01.05" in problem
+    assert INDEX in problem
     assert "ann" not in problem

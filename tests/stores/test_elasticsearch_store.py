@@ -15,6 +15,7 @@ from logproc.ids import id_text
 from logproc.record import DAY_MS
 from logproc.settings import ElasticsearchStore as StoreSettings
 from logproc.stores import elasticsearch as store_module
+from logproc.stores.bulk_answer import FEW_REFUSED
 from logproc.stores.documents import Documents, time_text
 from logproc.stores.elasticsearch import ElasticsearchStore
 from logproc.stores.store import StoreBusyError, StoreUnavailableError, Written
@@ -269,13 +270,37 @@ def test_an_index_with_another_mapping_pauses_and_nothing_is_rejected(
     found = some(200)
     store.write(found, [])
     problem = problem_of(store)
-    assert "200 of 200 documents were refused" in problem
+    assert "200 of the last 200 documents were refused" in problem
     assert name in problem
     call(chosen.urls[0], "DELETE", f"/{name}")
     settled = patiently(store.settle)
     assert settled.written == Written(stored=200)
     assert settled.refused == []
     assert ids_in(chosen) == ids(found)
+
+
+def test_another_mapping_is_noticed_though_documents_come_one_by_one(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    name = foreign_index(chosen, "http.response.status_code", "boolean")
+    found = [documents(at(NOW_MS, client=f"{i}")) for i in range(FEW_REFUSED + 2)]
+    settled = [written(store, each) for each in found[:FEW_REFUSED]]
+    assert {each.written for each in settled} == {Written(rejected=1)}
+    store.write(found[FEW_REFUSED], [])
+    assert "11 of the last 11 documents were refused" in problem_of(store)
+    call(chosen.urls[0], "DELETE", f"/{name}")
+    assert patiently(store.settle).written == Written(stored=1)
+    assert written(store, found[-1]).written == Written(stored=1)
+
+
+def test_lines_whose_json_no_mapping_could_take_are_kept_aside_and_never_pause(
+    store: ElasticsearchStore, chosen: StoreSettings
+) -> None:
+    line = raw(at(NOW_MS, client="a"))[:-2]
+    odd = [line + b',"x%d":{"a":1,"a":2}}\n' % i for i in range(20)] + [line + b',"y":' + b"9" * 2000 + b"}\n"]
+    settled = written(store, read(b"".join(odd)).requests)
+    assert settled.written == Written(rejected=21)
+    assert written(store, some(2)).written == Written(stored=2)
 
 
 def test_a_request_that_is_too_large_for_the_server_is_split(
