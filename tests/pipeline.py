@@ -52,9 +52,9 @@ class Pipeline:
         self.output = directory / "logproc.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *arguments: str, limit_s: float = 110) -> subprocess.CompletedProcess[bytes]:
         """`logproc run` to its own end."""
-        return subprocess.run(self._command(arguments), capture_output=True, check=False, timeout=110)
+        return subprocess.run(self._command(arguments), capture_output=True, check=False, timeout=limit_s)
 
     def start(self, *arguments: str) -> None:
         with self.output.open("ab") as log:

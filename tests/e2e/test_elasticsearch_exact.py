@@ -108,7 +108,7 @@ def test_killed_at_random_behind_a_way_that_fails_each_line_is_there_once(
                 elasticsearch_server.start()
         expected = log.stop()
         proxy.always = harm.passing
-        finished = pipeline.run("--only", "index", "--once")
+        finished = pipeline.run("--only", "index", "--once", limit_s=LIMIT_S)
         assert finished.returncode == 0, finished.stderr
     assert held(url, index) == expected
     assert expected.servers > 0
