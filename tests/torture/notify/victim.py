@@ -7,7 +7,6 @@ forks a victim, prints its process id, and when it is dead its exit status.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -42,8 +41,8 @@ class FastClock:
         return round(self.seconds() * 1000)
 
 
-def live(file: Path, clock: FastClock) -> None:
-    """Deliver until killed."""
+def live(file: Path, clock: FastClock, torturer: int) -> None:
+    """Deliver until killed, or until the torturer is no more."""
     notify.POLL_S = notify.RETRY_S = notify.LONGEST_WAIT_S = 0.01  # type: ignore[misc] # they are in real seconds
     settings = load(file, {})
     consumer = Notify(settings, settings.state, build(settings), clock.ms)
@@ -52,18 +51,20 @@ def live(file: Path, clock: FastClock) -> None:
     )
     consumer.start()
     relay.start()
-    while True:
-        signal.pause()
+    while Path(f"/proc/{torturer}").exists():
+        time.sleep(1)
+    os._exit(1)
 
 
 def main() -> None:
     file, clock = Path(sys.argv[1]), FastClock(float(sys.argv[2]))
+    torturer = os.getppid()
     with file.with_name("victim.log").open("a", buffering=1) as said:
         structlog.configure(logger_factory=structlog.WriteLoggerFactory(said))
         for _ in sys.stdin:
             child = os.fork()
             if not child:
-                live(file, clock)
+                live(file, clock, torturer)
             print(child, flush=True)
             print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
