@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from logproc.stores.points import FIELD_OF, Axes
+from logproc.stores.points import FIELD_OF, FIELDS, Axes
 
 _SEED: Final = 1
+_TOLD: Final = [*(field.name for field in FIELDS), "event.outcome"]
 
 
 def odd_body(query: dict[str, Any], axes: Axes, limit: int) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def odd_body(query: dict[str, Any], axes: Axes, limit: int) -> dict[str, Any]:
     flagged = {"exists": {"field": FIELD_OF["flags"]}}
     return {
         "size": limit,
+        "_source": _TOLD,
         "query": {"bool": {"filter": [_with_both(query, axes), flagged]}},
         "sort": [{time: "desc"}, {FIELD_OF["id"]: "asc"}],
         "track_total_hits": False,
@@ -26,6 +28,7 @@ def sample_body(query: dict[str, Any], axes: Axes, limit: int) -> dict[str, Any]
     random = {"random_score": {"seed": _SEED, "field": FIELD_OF["id"]}, "boost_mode": "replace"}
     return {
         "size": limit,
+        "_source": _TOLD,
         "query": {"function_score": {"query": _with_both(query, axes), **random}},
         "sort": [{"_score": "desc"}, {FIELD_OF["id"]: "asc"}],
         "track_total_hits": True,

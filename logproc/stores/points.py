@@ -22,6 +22,13 @@ TIMES: Final[tuple[Time, ...]] = get_args(Time)
 TIME_BYTES: Final = 6
 """Of an id: the rest of it is its random end."""
 
+_TOLD: Final = {
+    "id", "time_ms", "duration_ns", "outcome", "flags", "model", "prompt_tokens", "completion_tokens", "cached_tokens",
+    "ttft_ns", "stall_max_ns", "queue_ns", "prefill_ns", "decode_ns",
+}  # fmt: skip
+FIELDS: Final = tuple(field for field in REQUEST_FIELDS if field.column in _TOLD)
+"""What is told of a point: enough to judge it."""
+
 FIELD_OF: Final = {field.column: field.name for field in REQUEST_FIELDS}
 
 
@@ -46,7 +53,7 @@ class Axes:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """`total` requests have both; `shown` are some of them, oldest first."""
+    """`total` requests have both; `shown` are some of them, oldest first, with FIELDS of their documents."""
 
     total: int
     shown: list[Found]

@@ -6,15 +6,12 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
-from logproc.ids import id_bytes, id_text
+from logproc.ids import id_bytes
 from logproc.record import DAY_MS
 from logproc.stores import rollups
 from logproc.stores.archive import (
@@ -33,12 +30,12 @@ from logproc.stores.archive import (
     Who,
 )
 from logproc.stores.documents import flat_document
-from logproc.stores.points import Axes, Points, chosen
+from logproc.stores.points import Axes, Points
 from logproc.stores.recent_rollups import HOUR_MS, RecentRollups, minutes_can_tell
 from logproc.stores.rollup import MINUTE_MS, Rollup, joined
 from logproc.stores.sqlite import SERVERS_FILE, day_files
 from logproc.stores.sqlite_condition import condition, skew_ms
-from logproc.stores.sqlite_points import odd_in, sample_in
+from logproc.stores.sqlite_points import points
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
 from logproc.stores.sqlite_schema import REQUESTS
 from logproc.stores.sqlite_servers import read_servers
@@ -183,30 +180,7 @@ class SqliteArchive:
         Raises:
             StoreUnavailableError: a day's file cannot be read.
         """
-
-        def of_day(path: Path, look: Callable[[sqlite3.Connection], _T], nothing: _T) -> _T:
-            with self._reading(path) as connection:
-                return nothing if connection is None else look(connection)
-
-        nothing: tuple[int, list[bytes]] = 0, []
-        days = self.days(question)
-        with ThreadPoolExecutor(2) as pool:  # SQLite walks the rows without Python's lock
-            odd = [
-                pool.submit(of_day, path, partial(odd_in, question=question, axes=axes, limit=limit // 2), [])
-                for _, path in days
-            ]
-            samples = [
-                pool.submit(of_day, path, partial(sample_in, question=question, axes=axes, limit=limit), nothing)
-                for _, path in days
-            ]
-        total = sum(each.result()[0] for each in samples)
-        shown = chosen(
-            chain.from_iterable(each.result() for each in odd),
-            chain.from_iterable(each.result()[1] for each in samples),
-            limit,
-        )
-        found = self._by_event_id(Question(ids=tuple(map(id_text, shown))))
-        return Points(total, sorted(found, key=lambda each: each.position))
+        return points([path for _, path in self.days(question)], self._reading, question, axes, limit)
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""

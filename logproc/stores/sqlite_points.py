@@ -1,16 +1,25 @@
-"""Points of a plot out of one day's file: SQLite chooses the ids, so that only what is shown is handed over."""
+"""Points of a plot out of SQLite: it chooses the ids, so that only what is shown is handed over."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from collections.abc import Callable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeVar
 
-from logproc.stores.archive import Question
-from logproc.stores.points import TIME_BYTES, Axes
+from logproc.stores.archive import Found, Position, Question
+from logproc.stores.documents import flat_document
+from logproc.stores.points import FIELDS, TIME_BYTES, Axes, Points, chosen
 from logproc.stores.sqlite_condition import condition
-from logproc.stores.sqlite_schema import REQUESTS
+from logproc.stores.sqlite_schema import REQUESTS, text_of
+
+_T = TypeVar("_T")
 
 _STORED: Final = REQUESTS.stored
+_SHOWN: Final = ", ".join(text_of(field) for field in FIELDS)
 _PREFIX: Final = 4
 _HIGHEST: Final = (1 << 8 * _PREFIX) - 1
 """Random ends by their first bytes, as a number: none is above it."""
@@ -20,7 +29,35 @@ _ROW_BYTES: Final = 200
 """A row, roughly; a wrong guess costs one look more."""
 
 
-def odd_in(connection: sqlite3.Connection, question: Question, axes: Axes, limit: int) -> list[tuple[int, bytes]]:
+def points(
+    paths: Sequence[Path],
+    reading: Callable[[Path], AbstractContextManager[sqlite3.Connection | None]],
+    question: Question,
+    axes: Axes,
+    limit: int,
+) -> Points:
+    """At most `limit` points out of these files; `reading` opens one, None where it has gone."""
+
+    def found_in(path: Path, look: Callable[[sqlite3.Connection], list[_T]]) -> list[_T]:
+        with reading(path) as connection:
+            return [] if connection is None else look(connection)
+
+    with ThreadPoolExecutor(2) as pool:  # SQLite walks the rows without Python's lock
+        odd = pool.map(lambda path: found_in(path, lambda each: _odd(each, question, axes, limit // 2)), paths)
+        samples = pool.map(lambda path: found_in(path, lambda each: [_sample(each, question, axes, limit)]), paths)
+        counted = list(chain.from_iterable(samples))
+        shown = chosen(chain.from_iterable(odd), chain.from_iterable(ids for _, ids in counted), limit)
+    found = chain.from_iterable(found_in(path, lambda each: _documents(each, shown)) for path in paths)
+    return Points(sum(total for total, _ in counted), sorted(found, key=lambda each: each.position))
+
+
+def _documents(connection: sqlite3.Connection, ids: Set[bytes]) -> list[Found]:
+    marks = ", ".join("?" * len(ids))
+    rows = connection.execute(f"SELECT {_SHOWN} FROM {_STORED} WHERE id IN ({marks})", list(ids))  # noqa: S608
+    return [Found(Position(row[1], row[0]), flat_document(FIELDS, row)) for row in rows]
+
+
+def _odd(connection: sqlite3.Connection, question: Question, axes: Axes, limit: int) -> list[tuple[int, bytes]]:
     """Time (ns) and id of the `limit` requests with a flag that took longest."""
     where, parameters = _both(connection, question, axes)
     _, time = axes.columns
@@ -30,7 +67,7 @@ def odd_in(connection: sqlite3.Connection, question: Question, axes: Axes, limit
     return connection.execute(query, [*parameters, limit]).fetchall()
 
 
-def sample_in(connection: sqlite3.Connection, question: Question, axes: Axes, limit: int) -> tuple[int, list[bytes]]:
+def _sample(connection: sqlite3.Connection, question: Question, axes: Axes, limit: int) -> tuple[int, list[bytes]]:
     """How many requests there are, and the ids of at least those `limit` whose random ends are the lowest."""
     where, parameters = _both(connection, question, axes)
     query = f"""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logproc.stores.archive import Question
-from logproc.stores.points import LENGTHS, TIMES, Axes, Points, chosen
+from logproc.stores.points import FIELDS, LENGTHS, TIMES, Axes, Points, chosen
 from logproc.stores.sqlite_archive import SqliteArchive
 from tests.lines import NOW_MS, raw
 from tests.stores.documents_of import at, flat, read, store_in
@@ -35,6 +35,7 @@ def crowd(count: int, **fields: Any) -> list[dict[str, Any]]:
         at(
             NOW_MS - i * 3 * 86_400,
             client=f"c{i % 3}",
+            model=f"m{i % 3}",
             duration_ms=9000 + i if i % 10 == 0 else 100 + i % 900,
             **fields,
         )
@@ -83,7 +84,10 @@ def test_points_are_those_of_a_plain_recount(
     }
     assert points.total == len(every)
     assert len(points.shown) == min(limit, len(every))
-    assert all(each.document == every[each.document["event.id"]] for each in points.shown)
+    told = {"event.outcome", *(field.name for field in FIELDS)}
+    for each in points.shown:
+        whole = every[each.document["event.id"]]
+        assert each.document == {name: value for name, value in whole.items() if name in told}
     assert points.shown == sorted(points.shown, key=lambda each: each.position)
     if len(every) > limit:
         odd = sorted(-each[time] for each in every.values() if each.get("llm.flags"))[: limit // 2]
@@ -98,8 +102,8 @@ def test_the_sample_is_the_same_each_time_and_even(tmp_path: Path) -> None:
     assert ids(points) == ids(archive.points(Question(), DURATIONS, 400))
     usual = [each for each in points.shown if not each.document.get("llm.flags")]
     assert len(usual) >= 180
-    for client in ("c0", "c1", "c2"):
-        assert 0.2 < sum(each.document["source.address"] == client for each in usual) / len(usual) < 0.47
+    for model in ("m0", "m1", "m2"):
+        assert 0.2 < sum(each.document["gen_ai.request.model"] == model for each in usual) / len(usual) < 0.47
 
 
 def test_fewer_requests_show_more_of_the_same(tmp_path: Path) -> None:
