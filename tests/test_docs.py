@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from logproc.alerts.alert import CAUSES, KINDS
+from logproc.alerts.diagnosis import SHARES
 from logproc.decode import REASONS
 from logproc.flags import FLAGS
 from logproc.measure.catalog import catalog
@@ -40,6 +42,11 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_flag_is_documented() -> None:
     assert set(FLAGS) - words("metrics.md") == set()
+
+
+def test_every_kind_of_alert_every_cause_and_every_part_of_the_excess_are_explained() -> None:
+    never_told = {"batch"}
+    assert {*KINDS, *CAUSES, *SHARES} - words("alerts.md") == never_told
 
 
 def test_every_field_outcome_and_reason_is_documented() -> None:
