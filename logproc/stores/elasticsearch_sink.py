@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import structlog
+
 from logproc.stores.bulk_answer import FILTER_PATH, Refusal, RefusedLately, Verdict, judge
 from logproc.stores.elasticsearch_client import NDJSON, Connection
 from logproc.stores.elasticsearch_guard import TemplateGuard
 from logproc.stores.elasticsearch_names import Family
 from logproc.stores.elasticsearch_pace import Pace, wait_s
 from logproc.stores.store import Refused, Settled, StoreBusyError, StoreUnavailableError, Written
+
+log = structlog.get_logger("logproc.stores")
 
 MOST_UNDER_WAY: Final = 4
 MOST_WAITING: Final = 4
@@ -181,6 +185,10 @@ class Sink:
         except StoreUnavailableError as error:
             self._guard.forget()
             return Verdict(again=list(range(bulk.count)), problem=str(error))
+        except Exception as error:  # a thread that ends in silence would hold up everything for ever
+            log.exception("an error that should not happen: please report it")
+            problem = f"{type(error).__name__}, which should not happen: please report it. It is tried again."
+            return Verdict(again=list(range(bulk.count)), problem=problem, pause=True)
         verdict = judge(answer.status, answer.body, bulk.count)
         if verdict.pause:
             self._guard.forget()

@@ -18,6 +18,7 @@ from logproc.stores import elasticsearch as store_module
 from logproc.stores.bulk_answer import FEW_REFUSED
 from logproc.stores.documents import Documents, time_text
 from logproc.stores.elasticsearch import ElasticsearchStore
+from logproc.stores.elasticsearch_client import Connection
 from logproc.stores.store import StoreBusyError, StoreUnavailableError, Written
 from tests.lines import NOW_MS, raw
 from tests.services import elasticsearch_proxy as harm
@@ -144,6 +145,22 @@ def test_what_is_older_than_the_retention_is_counted_and_not_written(elasticsear
     store.close()
 
 
+def change_template(chosen: StoreSettings, change: str) -> None:
+    url, path = chosen.urls[0], f"/_index_template/{chosen.index}"
+    if change == "remove":
+        call(url, "DELETE", path)
+        return
+    template = call(url, "GET", path)["index_templates"][0]["index_template"]
+    kept = {name: template[name] for name in ("index_patterns", "priority", "composed_of", "template", "_meta")}
+    kept["_meta"]["logproc"] |= {"version": 99} if change == "version" else {"period": "day"}
+    assert call(url, "PUT", path, kept) == {"acknowledged": True}
+
+
+def mend_template(chosen: StoreSettings) -> None:
+    call(chosen.urls[0], "DELETE", f"/_index_template/{chosen.index}")
+    set_up(chosen)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -155,35 +172,28 @@ def test_what_is_older_than_the_retention_is_counted_and_not_written(elasticsear
 def test_templates_that_are_not_ours_pause_until_they_are_mended(
     store: ElasticsearchStore, chosen: StoreSettings, change: str, words: str
 ) -> None:
-    url, path = chosen.urls[0], f"/_index_template/{chosen.index}"
-    if change == "remove":
-        call(url, "DELETE", path)
-    else:
-        template = call(url, "GET", path)["index_templates"][0]["index_template"]
-        kept = {name: template[name] for name in ("index_patterns", "priority", "composed_of", "template", "_meta")}
-        kept["_meta"]["logproc"] |= {"version": 99} if change == "version" else {"period": "day"}
-        assert call(url, "PUT", path, kept) == {"acknowledged": True}
+    change_template(chosen, change)
     found = some(3)
     store.write(found, [])
     assert words in problem_of(store)
     with pytest.raises(StoreUnavailableError):
         store.write(found, [])  # nothing more is taken meanwhile
-    call(url, "DELETE", path)
-    set_up(chosen)
+    mend_template(chosen)
     assert patiently(store.settle).written == Written(stored=3)
     assert ids_in(chosen) == ids(found)
 
 
-def test_a_template_that_goes_away_is_noticed_before_the_next_index_is_made(
-    store: ElasticsearchStore, chosen: StoreSettings
+@pytest.mark.parametrize(("change", "words"), [("remove", "is missing"), ("version", "is of version 99")])
+def test_a_template_that_changes_while_it_runs_is_noticed_before_the_next_index_is_made(
+    store: ElasticsearchStore, chosen: StoreSettings, change: str, words: str
 ) -> None:
     assert written(store, some(1)).written == Written(stored=1)
-    call(chosen.urls[0], "DELETE", f"/_index_template/{chosen.index}")
+    change_template(chosen, change)
     assert written(store, some(2)).written == Written(stored=1, duplicate=1)
     later = some(1, NOW_MS - 30 * DAY_MS)
     store.write(later, [])
-    assert "is missing" in problem_of(store)
-    set_up(chosen)
+    assert words in problem_of(store)
+    mend_template(chosen)
     assert patiently(store.settle).written == Written(stored=1)
 
 
@@ -402,6 +412,16 @@ def test_a_page_of_something_between_is_said_and_nothing_is_lost(
     proxy.always = harm.passing
     assert patiently(harmed.settle).written == Written(stored=3)
     assert ids_in(chosen) == ids(found)
+
+
+def test_an_error_that_nobody_thought_of_is_said_and_tried_again(
+    store: ElasticsearchStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "request", lambda *_: 1 // 0)
+        store.write(some(2), [])
+        assert "ZeroDivisionError, which should not happen" in problem_of(store)
+    assert patiently(store.settle).written == Written(stored=2)
 
 
 def how_many_are_taken(store: ElasticsearchStore, found: list[list[Documents]]) -> int:
