@@ -23,7 +23,8 @@ from tests.notify.test_relay import webhook
 from tests.pipeline import Pipeline, started, until
 from tests.rules.test_from_log_to_alert import slow_for
 
-TOKEN = "TOKENMARKER-of-the-page"
+TOKEN = "MARKER-token-of-the-page"
+HOOK = "MARKER-path-of-the-hook"
 
 
 class Running(Pipeline):
@@ -73,12 +74,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         slow_down.always = word(429, "rate_limited", **{"Retry-After": "600"})
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
-            nothing = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+            nothing = f"http://127.0.0.1:{nobody.getsockname()[1]}/{HOOK}"
         notifiers: dict[str, Any] = {
-            "good": {"kind": "webhook", "url": good.url},
-            "hangs": {"kind": "webhook", "url": f"http://{stack.enter_context(broken_server(hangs))}/"},
-            "drips": {"kind": "webhook", "url": f"http://{stack.enter_context(broken_server(drips_body))}/"},
-            "lies": {"kind": "dingtalk", "url": lying.url},
+            "good": {"kind": "webhook", "url": f"{good.url}?key={HOOK}", "secret": "MARKER-key-of-the-signature"},
+            "hangs": {"kind": "webhook", "url": f"http://{stack.enter_context(broken_server(hangs))}/{HOOK}"},
+            "drips": {"kind": "webhook", "url": f"http://{stack.enter_context(broken_server(drips_body))}/{HOOK}"},
+            "lies": {"kind": "dingtalk", "url": f"{lying.url}{HOOK}", "secret": "MARKER-of-the-robot"},
             "throttles": {"kind": "slack", "url": slow_down.url},
             "nobody": {"kind": "webhook", "url": nothing},
         }
@@ -148,7 +149,22 @@ def test_metrics_tell_which_channel_fails_how_long_and_since_when(running: Runni
     assert oldest["good"] == 0
     assert oldest["hangs"] > 0
     assert [*running.of_channels("logproc_notifications_last_success_timestamp_seconds")] == ["good"]
-    assert "TOKENMARKER" not in running.output.read_text() + running.get("/metrics")[1]
+
+
+def test_no_secret_is_in_a_log_a_page_a_database_or_the_list_of_processes(running: Running) -> None:
+    assert running.process is not None
+    running.relay("alert-of-secrets")
+    until(lambda: running.heard_of("alert-of-secrets"), "the good channel")
+    failing = "logproc_notifications_failing"
+    until(lambda: sum(running.of_channels(failing).values()) == 5, "all that fail to have failed", 90)
+
+    pages = ["/", "/metrics", "/healthz", "/readyz", "/api/v1/alerts", "/api/v1/silences", "/api/v1/summary"]
+    shown = {page: running.get(page)[1].encode() for page in pages}
+    shown |= {str(path): path.read_bytes() for path in running.state.rglob("*") if path.is_file()}
+    shown["log"] = running.output.read_bytes()
+    shown["processes"] = Path(f"/proc/{running.process.pid}/cmdline").read_bytes()
+    assert [name for name, text in shown.items() if b"MARKER" in text] == []
+    assert b"outcome=retryable" in shown["log"], "what failed is told all the same"
 
 
 def test_a_silence_of_the_command_keeps_alertmanagers_alerts_of_that_kind_back(running: Running) -> None:
