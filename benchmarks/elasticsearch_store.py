@@ -1,6 +1,6 @@
 """What a document costs us on its way into Elasticsearch, and how near we come to a loop that only sends.
 
-python benchmarks/elasticsearch_store.py                  # both parts, about two minutes
+python benchmarks/elasticsearch_store.py                  # both parts, two minutes
 python benchmarks/elasticsearch_store.py --part cost      # against an endpoint that answers at once: no server needed
 python benchmarks/elasticsearch_store.py --part server    # against a real Elasticsearch
 python benchmarks/elasticsearch_store.py --json           # one JSON object
@@ -257,7 +257,7 @@ def main() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=["cost", "server"])
-    parser.add_argument("--lines", type=int, default=100_000)
+    parser.add_argument("--lines", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--endpoint", action="store_true", help=argparse.SUPPRESS)
