@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from multiprocessing import get_context
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.detection import competitors
 from benchmarks.detection.arrivals import DAY_S
 from benchmarks.detection.competitors import Signals
 from benchmarks.detection.feed import Feed, episodes
 from benchmarks.detection.incidents import Incident
-from benchmarks.detection.scoring import Score, score
+from benchmarks.detection.scoring import Score, as_json, score
 from benchmarks.detection.week import HOSTS, Week, play
 
 OURS: Final = "logproc"
@@ -33,6 +34,8 @@ LARGE_BOUNDS_S: Final = (20.0, 0.8)
 """What the fixed threshold calls slow (duration, TTFT): the defaults, and what fits a large model. Ours is not told."""
 
 Scores = dict[str, Score]
+Results = dict[str, Any]
+"""All that was found, as it is written down: see `results`."""
 
 
 def one_week(week: Week, incidents: list[Incident] | None = None) -> Scores:
@@ -87,3 +90,15 @@ def together(found: Sequence[Scores]) -> Scores:
         for name, each in scores.items():
             total[name].add(each)
     return total
+
+
+def results(weeks: Sequence[Week], scores: Scores) -> Results:
+    """The seeds, the numbers of each detector, and of ours every verdict and the kinds of its false alerts."""
+    ours = scores[OURS]
+    return {
+        "seeds": sorted({week.seed for week in weeks}),
+        "detectors": {name: as_json(score) for name, score in scores.items()},
+        "incidents": [asdict(each) for each in ours.verdicts],
+        "false": ours.false,
+        "false_quiet": ours.false_quiet,
+    }

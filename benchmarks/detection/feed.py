@@ -39,7 +39,6 @@ PATH: Final = "/v1/chat/completions"
 STATUS: Final = {SERVER_ERROR: 500, REJECTED: 401, REJECTED_200: 200, DISCONNECT: 499}
 FINISH: Final = {0: "stop", 1: "length", EMPTY: "stop"}
 GPU: Final = "GPU-0"
-NOT_IN_PLAIN: Final = ("cached_tokens", "ttft_ms", "stall_max_ms", "queue_ms", "prefill_ms", "decode_ms", "tpot_ms")
 _START_MS: Final = START_S * 1000
 
 
@@ -98,7 +97,12 @@ class Feed:
             decode_ms=decode,
             tpot_ms=tpot,
         )
-        return replace(events, **dict.fromkeys(NOT_IN_PLAIN)) if self._plain else events
+        if not self._plain:
+            return events
+        return replace(
+            events, cached_tokens=None, ttft_ms=None, stall_max_ms=None, queue_ms=None, prefill_ms=None,
+            decode_ms=None, tpot_ms=None,
+        )  # fmt: skip
 
     def _kind_numbers(self, model: str) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The number of the kind of each outcome, not streamed and streamed."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 from xml.sax.saxutils import escape
 
-from benchmarks.detection.benchmark import Scores
+from benchmarks.detection.benchmark import Results
 from benchmarks.detection.incidents import STRENGTHS
 
 LEFT: Final = 190
@@ -22,10 +22,13 @@ COLORS: Final = ("#1f4e79", "#4f86b8", "#a9c6e0")
 FALSE_COLOR: Final = "#b3452c"
 
 
-def picture(scores: Scores) -> str:
+def picture(results: Results) -> str:
     """The picture as SVG."""
-    height = TOP + GROUP * len(scores) + 34
-    parts = list(_axes(height)) + [part for row, name in enumerate(scores) for part in _row(scores, name, row)]
+    detectors = results["detectors"]
+    height = TOP + GROUP * len(detectors) + 34
+    parts = list(_axes(height))
+    for row, (name, told) in enumerate(detectors.items()):
+        parts += _row(name, told, row)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {FALSE_AT + FALSE_WIDTH + 60} {height}" role="img" '
         'font-family="system-ui, sans-serif" font-size="12">\n<title>Recall and false alerts of each '
@@ -50,16 +53,15 @@ def _axes(height: int) -> Iterator[str]:
         yield _text(x, bottom + 16, f"{10.0**ten:g}" if ten >= 0 else "0", anchor="middle")
 
 
-def _row(scores: Scores, name: str, row: int) -> Iterator[str]:
-    score, y = scores[name], TOP + row * GROUP
+def _row(name: str, told: dict[str, Any], row: int) -> Iterator[str]:
+    y = TOP + row * GROUP
     yield _text(LEFT - 10, y + 32, name, anchor="end", weight=600 if row == 0 else 400)
     for place, strength in enumerate(STRENGTHS):
-        found, every = score.found(strength)
-        share = found / every if every else 0.0
+        share = told["recall"][strength] or 0.0
         top = y + 8 + place * (BAR + 1)
         yield _bar(LEFT, top, RECALL_WIDTH * share, COLORS[place], BAR)
         yield _text(LEFT + RECALL_WIDTH * share + 4, top + 10, f"{share:.2f}")
-    false = len(score.false) / score.weeks if score.weeks else 0.0
+    false = told["false_alerts_a_week"]["with_incidents"] or 0.0
     yield _bar(FALSE_AT, y + 21, _false_width(false), FALSE_COLOR, BAR)
     yield _text(FALSE_AT + _false_width(false) + 4, y + 31, f"{false:.1f}")
 
