@@ -55,6 +55,7 @@ class Stack:
         settings["store"]["index"] = "stack-access"
         settings["notifiers"] = {"nobody": {"kind": "webhook", "url": "http://127.0.0.1:9/"}}
         settings["alerts"]["routes"]["chat"]["to"] = ["nobody"]
+        settings["alerts"]["warm_up"] = 10  # or no alert would come before the second incident
         (folder / "logproc.yaml").write_text(yaml.safe_dump(settings))
         for name in PROGRAMS:
             (folder / name).mkdir()
