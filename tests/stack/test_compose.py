@@ -6,6 +6,7 @@ test_running_stack.py.
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from logproc.settings import ElasticsearchStore, Settings
+from logproc import __version__
+from logproc.settings import ElasticsearchStore, Settings, SqliteStore
 from logproc.settings_file import load
 from serve.settings import Settings as ServeSettings
+from serve.settings import read_settings
 from tests.stack.compose import BIN, FILE, PIPELINE, ROOT, config, mounts, project, services
 
 ONCE = {"setup-elasticsearch", "setup-kibana", "setup-users"}
@@ -218,3 +221,33 @@ def test_alertmanagers_receivers_are_routes_of_logproc() -> None:
     assert {each["name"] for each in receivers} == set(load(PIPELINE, {}).alerts.routes)
     for each in receivers:
         assert each["webhook_configs"][0]["url"] == f"http://logproc:9470/relay/alertmanager/{each['name']}"
+
+
+def test_images_of_ours_have_the_version_of_the_code() -> None:
+    names = [services()[name]["image"] for name in (*OURS, "vllm")]
+    manifests = "".join(path.read_text() for path in (ROOT / "deploy/kubernetes").rglob("*.yaml"))
+    names += re.findall(r"image: (\S+)", manifests)
+
+    assert {name.split(":")[0] for name in names} == {"logproc", "vllm-logproc"}
+    assert {name.split(":")[1] for name in names} == {__version__}
+
+
+def test_every_variable_of_ours_that_a_server_is_given_is_one_that_it_reads() -> None:
+    files = ["docker-compose.yml", "Dockerfile.vllm", "deploy/systemd/vllm.service"]
+    files += ["deploy/kubernetes/sidecar/statefulset.yaml", "docs/deploy.md", "docs/clients.md", "docs/retention.md"]
+    given = {name for file in files for name in re.findall(r"\bLOGPROC_[A-Z_]+[A-Z]\b", (ROOT / file).read_text())}
+    read = set(re.findall(r"LOGPROC_[A-Z_]+", inspect.getsource(read_settings)))
+
+    assert given >= {"LOGPROC_ACCESS_LOG", "LOGPROC_USER_HEADER"}
+    assert given - {"LOGPROC_PORT", "LOGPROC_PASSWORD"} <= read
+
+
+def test_the_page_on_retention_has_the_numbers_of_the_code() -> None:
+    page = (ROOT / "docs/retention.md").read_text()
+    server = ServeSettings()
+    elasticsearch = ElasticsearchStore(kind="elasticsearch")
+
+    assert f"{server.keep} rotated files of {server.max_bytes >> 20} MiB" in page
+    assert f"| {SqliteStore().keep_days} days | `store.keep_days`" in page
+    assert f"| {elasticsearch.keep_days} days, to cold nodes after {elasticsearch.hot_days} |" in page
+    assert f"| {variables(FILE.read_text())['PROMETHEUS_RETENTION'].removesuffix('d')} days or 10 GB" in page
