@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ MOST_WAITING: Final = 4
 
 PATIENCE_S: Final = 0.5
 """So long a call waits for the server before it says that it needs longer."""
+
+SILENT_S: Final = 15.0
+"""A server that has not answered for so long is said to be away, long before the request is given up."""
 
 SAID_AFTER: Final = 3
 """A problem that may pass by itself (a reset, a server that is busy) is said after so many attempts in a row."""
@@ -82,6 +86,8 @@ class Sink:
         """By index."""
         self._problems: dict[int, str] = {}
         """By thread, from the first time that it is said until something goes on."""
+        self._heard_at = time.monotonic()
+        """When there was an answer, or nothing to wait for."""
         self._closing = threading.Event()
         self.most_bytes: int | None = None
         """The largest body that the server takes, once it said of one that it is too large."""
@@ -104,6 +110,8 @@ class Sink:
     def add(self, bulk: Bulk) -> None:
         """Hand a request over."""
         with self._changed:
+            if not self._unfinished:
+                self._heard_at = time.monotonic()
             self._waiting.append(bulk)
             self._unfinished += 1
             self._changed.notify_all()
@@ -125,6 +133,8 @@ class Sink:
     def _say_problem(self) -> None:
         for problem in self._problems.values():
             raise StoreUnavailableError(f"{self._connection.where}: {problem}")
+        if self._unfinished and time.monotonic() - self._heard_at > SILENT_S:
+            raise StoreUnavailableError(f"{self._connection.where}: no answer for more than {SILENT_S:.0f} s.")
 
     def close(self) -> None:
         """Give up what is not finished."""
@@ -160,6 +170,7 @@ class Sink:
                 return
             refused = bulk.refused(verdict.refused)
             with self._changed:
+                self._heard_at = time.monotonic()
                 self._problems.pop(threading.get_ident(), None)
                 self._written = self._written.plus(Written(verdict.stored, verdict.duplicate, 0, len(refused)))
                 self._refused += refused

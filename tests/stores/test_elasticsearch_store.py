@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from logproc.ids import id_text
 from logproc.record import DAY_MS
 from logproc.settings import ElasticsearchStore as StoreSettings
 from logproc.stores import elasticsearch as store_module
+from logproc.stores import elasticsearch_sink as sink_module
 from logproc.stores.bulk_answer import FEW_REFUSED
 from logproc.stores.documents import Documents, time_text
 from logproc.stores.elasticsearch import ElasticsearchStore
@@ -23,7 +25,7 @@ from logproc.stores.store import StoreBusyError, StoreUnavailableError, Written
 from tests.lines import NOW_MS, raw
 from tests.services import elasticsearch_proxy as harm
 from tests.services.elasticsearch import MOST_CONTENT_MB, call
-from tests.services.elasticsearch_proxy import Answered, ElasticsearchProxy, Harm
+from tests.services.elasticsearch_proxy import Answered, ElasticsearchProxy, Exchange, Harm
 from tests.stores.documents_of import at, documents, flat, read
 from tests.stores.elastic import patiently, problem_of, set_up, settings, store_for, stored, written
 
@@ -410,6 +412,25 @@ def test_a_page_of_something_between_is_said_and_nothing_is_lost(
     assert words in problem
     assert "Sign in" not in problem
     proxy.always = harm.passing
+    assert patiently(harmed.settle).written == Written(stored=3)
+    assert ids_in(chosen) == ids(found)
+
+
+def test_a_server_that_is_silent_is_said_before_its_time_is_over(
+    harmed: ElasticsearchStore, proxy: ElasticsearchProxy, chosen: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_module, "SILENT_S", 0.2)
+    over = threading.Event()
+
+    def silent(exchange: Exchange) -> Answered:
+        over.wait(60)
+        return harm.passing(exchange)
+
+    proxy.harms.append(silent)
+    found = some(3)
+    harmed.write(found, [])
+    assert "no answer for more than" in problem_of(harmed)
+    over.set()
     assert patiently(harmed.settle).written == Written(stored=3)
     assert ids_in(chosen) == ids(found)
 
