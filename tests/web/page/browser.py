@@ -197,8 +197,9 @@ class Browser:
         self._do("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": steps}]})
 
     def screenshot(self, path: Path) -> None:
-        """A picture of what the window shows, as PNG."""
-        path.write_bytes(base64.b64decode(self._do("GET", "/screenshot")))
+        """A picture of what the window shows, in the format that the ending tells: png or webp."""
+        kind = {"format": path.suffix[1:], **({} if path.suffix == ".png" else {"quality": 88})}
+        path.write_bytes(base64.b64decode(self.devtools("Page.captureScreenshot", **kind)["data"]))
 
     def complaints(self) -> list[str]:
         """What the browser has written into its console since it was asked last: errors, refusals by the policy."""
