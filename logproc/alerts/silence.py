@@ -90,11 +90,24 @@ class Silence:
         return Reading("traffic_silent", level, value, bound, 0, False, last + 1, facts, for_s=self._for_s)
 
     def _expected(self, model: str, start: int, end: int) -> float:
-        """How many requests there usually are between two seconds, carefully reckoned."""
+        """How many requests there usually are between two seconds, carefully reckoned.
+
+        After a week without a request none is usual any more, so no more than that is looked at from `start` on.
+        """
+        rows = self._hours.rows.get(model, {})
+        first = min(rows, default=0)
         expected = 0.0
-        for hour in range(start // HOUR, end // HOUR + 1):
-            days = self._hours.same_hours(model, hour)[:_RECENT_DAYS, 0]
-            if len(days) >= LEAST_DAYS:
-                rate = float(np.quantile(days, 0.25)) / HOUR
+        for hour in range(start // HOUR, min(end // HOUR, start // HOUR + 24 * _RECENT_DAYS) + 1):
+            same = [hour - 24 * day for day in range(1, _RECENT_DAYS + 1) if hour - 24 * day >= first]
+            if len(same) >= LEAST_DAYS:
+                rate = _lower_quartile([int(rows[each][0]) if each in rows else 0 for each in same]) / HOUR
                 expected += rate * (min(end, (hour + 1) * HOUR) - max(start, hour * HOUR))
         return expected
+
+
+def _lower_quartile(values: list[int]) -> float:
+    """As numpy's quantile 0.25, which takes fifty times as long for so few."""
+    ordered = sorted(values)
+    place = 0.25 * (len(ordered) - 1)
+    low = int(place)
+    return ordered[low] + (ordered[min(low + 1, len(ordered) - 1)] - ordered[low]) * (place - low)
