@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ from tests.torture.notify.channels import Channels, Stage
 from tests.torture.notify.victim import FastClock
 
 STAGES: Final = ("random", "starting", "planning", "asked", "taken", "answered", "relaying")
-LONGEST_ROUND_S: Final = 0.4
+LONGEST_ROUND_S: Final = 3.0
 STORM: Final = 150
 MOST_RELAYED: Final = 8
 """Groups that are on their way at the same time."""
@@ -83,6 +84,7 @@ class Torture:
         self._answered: dict[str, str] = {}
         self._relays: list[threading.Thread] = []
         self._port = free_port()
+        self._start_s = 0.1
         self._verdict = Verdict()
 
     def run(self, rounds: int, told: Callable[[], None] = lambda: None) -> Verdict:
@@ -115,7 +117,7 @@ class Torture:
             "alerts": {
                 "repeat": None,  # a reminder would hide a loss
                 "routes": {
-                    "all": {"severity": ["warning", "critical"], "to": ["hook", "robot"], "dedupe": "1h"},
+                    "all": {"severity": ["warning", "critical"], "to": ["hook", "robot"], "dedupe": "30d"},
                     "grave": {"severity": ["critical"], "to": ["frail", "mail"]},
                 },
             },
@@ -166,19 +168,28 @@ class Torture:
         self._stage = stage
         self._start()
         if stage == "starting":
-            self._killed.wait(self._chance.random() * 0.05)
+            self._killed.wait(self._chance.random() * self._start_s)
         else:
+            self._wait_until_it_answers()
             self._happens(STORM if self._chance.random() < 0.01 else self._chance.randint(1, 4))
             if stage == "relaying" or self._chance.random() < 0.2:
                 self._relay()
-            spans = {"random": 0.3, "planning": 0.04, "relaying": 0.1}
+            spans = {"random": 0.5, "planning": 0.04, "relaying": 0.1}
             ends = time.monotonic() + (self._chance.random() * spans[stage] if stage in spans else LONGEST_ROUND_S)
-            while (left := ends - time.monotonic()) > 0 and not self._killed.wait(min(left, 0.05)):
+            while (left := ends - time.monotonic()) > 0 and not self._killed.wait(min(left, 0.1)):
                 self._happens(1)
         self._stage = ""
         self._kill()
         self._bury()
         self._verdict.kills[stage] += 1
+
+    def _wait_until_it_answers(self) -> None:
+        began = time.monotonic()
+        while not self._killed.is_set():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                break
+            time.sleep(0.005)
+        self._start_s = time.monotonic() - began
 
     def _happens(self, number: int) -> None:
         """So many things happen to alerts: they begin, get graver or milder, end."""
