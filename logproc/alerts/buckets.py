@@ -88,7 +88,10 @@ class Buckets:
     def total(self, model: str, start: int, end: int) -> Ints:
         """All columns of a model summed up over the seconds from `start` to before `end`; shape (columns,)."""
         rows = self.rows.get(model, {})
-        within = [row for second, row in rows.items() if start <= second < end]
+        if end - start < len(rows):
+            within = [rows[second] for second in range(start, end) if second in rows]
+        else:
+            within = [row for second, row in rows.items() if start <= second < end]
         return np.sum(within, axis=0) if within else np.zeros(len(self.columns), np.int64)
 
     def forget_before(self, second: int) -> None:

@@ -1,4 +1,4 @@
-"""The requests that show trouble most clearly: at most five of each sort for every model and ten seconds.
+"""The requests that show trouble most clearly: at most five of each sort for every model and slot of time.
 
 They are found while the bytes of their lines are at hand, since the id of a line may be made of these. The five with
 the highest values of a whole are among the five of each of its parts: merging is choosing again.
@@ -6,6 +6,7 @@ the highest values of a whole are among the five of each of its parts: merging i
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -25,7 +26,7 @@ from logproc.tailing.block import Block
 if TYPE_CHECKING:
     from logproc.alerts.gather import Gatherer
 
-SLOT_S: Final = 10
+SLOT_S: Final = 20
 MOST: Final = 5
 BACK_S: Final = 600
 """An alert names requests of so many seconds before its entry at most."""
@@ -52,7 +53,7 @@ class Pick(NamedTuple):
 
 
 Slots = dict[tuple[str, int], dict[Sort, list[Pick]]]
-"""By model and slot (tens of seconds since 1970), the clearest first."""
+"""By model and slot (SLOT_S seconds each, since 1970), the clearest first."""
 
 
 def merge(slots: Slots, more: Slots) -> None:
@@ -155,17 +156,20 @@ class Finder:
             values["empty"] = np.where(is_empty, 1.0, np.nan)
         times, names = gathered.latest_times[found], list(self._gatherer.models)
         for sort, value in values.items():
-            for place in _highest(value, times, group):
-                picks = slots.setdefault((names[model[place]], int(seconds[place]) // SLOT_S), {}).setdefault(sort, [])
-                clear, time_ms = round(float(value[place]), 3), int(times[place])
-                if len(picks) == MOST and (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
-                    continue
-                row = rows[found[place]]
-                offset, raw = line_at(int(found[place]))
-                client = row.user_id or row.api_key_id or row.client
-                picks.append(Pick(clear, time_ms, _id_of(block, offset, raw, time_ms), client))
-                picks.sort(key=_clearest)
-                del picks[MOST:]
+            best = _highest(value, times, group)
+            for at, number, second, clear, time_ms in zip(
+                *(column[best].tolist() for column in (found, model, seconds, value.round(3), times)), strict=True
+            ):
+                picks = slots.setdefault((names[number], second // SLOT_S), {}).setdefault(sort, [])
+                if len(picks) == MOST:
+                    if (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
+                        continue
+                    picks.pop()
+                row = rows[at]
+                pick = Pick(
+                    clear, time_ms, _id_of(block, *line_at(at), time_ms), row.user_id or row.api_key_id or row.client
+                )
+                insort(picks, pick, key=_clearest)
 
     def _learn(self, gathered: Gathered) -> None:
         kinds = gathered.kinds
@@ -188,7 +192,7 @@ class Finder:
         self._is_bad = self._is_error | self._is_empty
 
 
-def _highest(value: Floats, times: Ints, group: Ints) -> list[int]:
+def _highest(value: Floats, times: Ints, group: Ints) -> Ints:
     """The places of the MOST highest positive values of each group, of equals the earlier."""
     known = np.flatnonzero(value > 0)
     if len(known) > MOST:
@@ -197,8 +201,7 @@ def _highest(value: Floats, times: Ints, group: Ints) -> list[int]:
         begins = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
         rank = np.arange(len(known)) - np.repeat(begins, np.diff([*begins, len(known)]))
         known = known[rank < MOST]
-    places: list[int] = known.tolist()
-    return places
+    return known
 
 
 def _is_odd(row: RequestRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,6 +78,12 @@ class ShareDetector:
         self.any_size_columns = [columns.at.get(f"{share.threshold}:{name}:any_size") for name in names]
         """Those that count requests of any size; None where size does not matter."""
         self._usual: dict[str, tuple[int, list[float | None]]] = {}
+
+    @property
+    def columns(self) -> set[int]:
+        """The columns that it looks at."""
+        any_size = [column for column in self.any_size_columns if column is not None]
+        return {self.of_column, *self.bad_columns, *any_size}
 
     @property
     def is_on(self) -> bool:
@@ -164,20 +171,26 @@ def _lasts(bad: Ints, seen: Ints, allowed: float, window_s: int, wanted: Mask) -
     `bad` and `seen` are counts by second, LONG_S of them before the first second in question. Requests are not bad
     independently of each other: a pause of a few seconds makes all slow that it meets, and is over.
     """
-    found = np.zeros(len(wanted), np.bool_)
-    at = np.flatnonzero(wanted)
-    if not len(at):
-        return found
+    if not wanted.any():
+        return wanted
     of_bad, of_seen = (np.concatenate([[0], np.cumsum(each)]) for each in (bad, seen))
-    pieces = np.zeros(len(at), np.int64)
-    for back in range(0, window_s, PIECE_S):
-        end = at + LONG_S + 1 - back
-        expected = allowed * (of_seen[end] - of_seen[end - PIECE_S])
-        pieces += of_bad[end] - of_bad[end - PIECE_S] > expected + np.sqrt(expected)
-    found[at] = pieces >= LEAST_PIECES
-    return found
+    expected = allowed * (of_seen[PIECE_S:] - of_seen[:-PIECE_S])
+    too_many = of_bad[PIECE_S:] - of_bad[:-PIECE_S] > expected + np.sqrt(expected)  # by the place where a piece begins
+    every = np.zeros(-(-len(too_many) // PIECE_S) * PIECE_S, np.int64)
+    every[: len(too_many)] = too_many
+    until = every.reshape(-1, PIECE_S).cumsum(axis=0).ravel()  # of all pieces that lie whole pieces before one
+    newest = np.arange(len(wanted)) + LONG_S + 1 - PIECE_S
+    oldest = newest - window_s
+    pieces = until[newest] - np.where(oldest >= 0, until[np.maximum(oldest, 0)], 0)
+    lasts: Mask = wanted & (pieces >= LEAST_PIECES)
+    return lasts
 
 
-def windows(series: Ints, lead: int = LONG_S) -> tuple[Ints, Ints]:
-    """The sums over the short and the long window at each second after the first `lead` of a series."""
-    return rolling(series, SHORT_S, lead), rolling(series, LONG_S, lead)
+def windows(series: Ints, columns: Sequence[int]) -> tuple[Ints, Ints]:
+    """The sums of some columns over the short and the long window at each second after the first LONG_S of a series;
+    of the others 0.
+    """
+    short, long = (np.zeros((len(series) - LONG_S, series.shape[1]), np.int64) for _ in range(2))
+    wanted = series[:, columns]
+    short[:, columns], long[:, columns] = rolling(wanted, SHORT_S, LONG_S), rolling(wanted, LONG_S, LONG_S)
+    return short, long

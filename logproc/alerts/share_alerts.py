@@ -46,6 +46,7 @@ class ShareAlerts:
         self._detectors = [
             each for each in (ShareDetector(share, thresholds, history.columns) for share in SHARES) if each.is_on
         ]
+        self._columns = sorted(set().union(*(each.columns for each in self._detectors)))
         self._history = history
         self._lives = lives
         self._warm_up_s = warm_up_s
@@ -56,7 +57,7 @@ class ShareAlerts:
         """
         slow = {model: np.zeros(end - start, np.bool_) for model in series}
         warm = {model: self._warm(model, rows, start - LONG_S) for model, rows in series.items()}
-        sums = {model: windows(rows) for model, rows in warm.items()}
+        sums = {model: windows(rows, self._columns) for model, rows in warm.items()}
         for detector in self._detectors:
             judged = {}
             for model, (short, long) in sums.items():

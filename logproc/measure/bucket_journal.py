@@ -62,10 +62,13 @@ class BucketJournal:
 
     def __init__(self) -> None:
         self._forgotten = 0
+        self._columns: tuple[str, ...] = ()
+        """As they are stored."""
 
     def load(self, connection: sqlite3.Connection, facts: Mapping[str, bytes], judge: Judge) -> None:
         """Fill the judge with what was committed. Columns that it no longer has are left out."""
         names = json.loads(facts.get("columns", b"[]"))
+        self._columns = tuple(names)
         if "judge" in facts:
             judge.restore(_decode(facts["judge"]))
         places = np.array([judge.columns.at.get(name, -1) for name in names], np.int64)
@@ -86,7 +89,8 @@ class BucketJournal:
 
     def save(self, connection: sqlite3.Connection, judge: Judge, entries: Iterable[Alert]) -> None:
         """Everything that changed since `saved`. Raises sqlite3.Error."""
-        connection.execute(_PUT_FACT, ("columns", json.dumps(judge.columns.names).encode()))
+        if self._columns != judge.columns.names:
+            connection.execute(_PUT_FACT, ("columns", json.dumps(judge.columns.names).encode()))
         kept, hours = judge.history.seconds.rows, judge.history.hours.rows
         seconds = [(second, model) for model, second in judge.history.dirty if second in kept.get(model, ())]
         cells = _packed([kept[model][second] for second, model in seconds])
@@ -112,6 +116,7 @@ class BucketJournal:
 
     def saved(self, judge: Judge) -> None:
         """What was saved is committed."""
+        self._columns = judge.columns.names
         judge.history.dirty.clear()
         judge.history.dirty_slots.clear()
         judge.history.hours.dirty.clear()
