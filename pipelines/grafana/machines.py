@@ -64,7 +64,12 @@ def health(_: Thresholds) -> Rows:
     return {
         "Keeping up": [
             Panel(
-                "Up", one('min by (instance) (up{job=~".*logproc.*"})', each), kind="number", levels=Levels(), width=6
+                "Up",
+                one('min by (instance) (up{job=~".*logproc.*"})', each),
+                kind="number",
+                levels=Levels(critical=1),
+                is_floor=True,
+                width=6,
             ),
             Panel(
                 "Lag",
