@@ -54,9 +54,9 @@ class RecentRollups:
         if not minutes_can_tell(question):
             return [rollup(connection, day, question)]
         with self._lock:
-            inode, versions = path.stat().st_ino, _versions(connection)
+            inode, known = path.stat().st_ino, versions(connection)
             hours = range(since // HOUR_MS, -(-until // HOUR_MS))
-            found = [self._hour(connection, (path, inode, who), day, hour, versions) for hour in hours]
+            found = [self._hour(connection, (path, inode, who), day, hour, known) for hour in hours]
         return [each.between(since, until).of(question.models, question.outcomes) for each in found]
 
     def _hour(
@@ -103,7 +103,7 @@ def _counted(connection: sqlite3.Connection, day: int, span: int, who: Who | Non
     return found if who is None else put_together(found)
 
 
-def _versions(connection: sqlite3.Connection) -> dict[int, int]:
+def versions(connection: sqlite3.Connection) -> dict[int, int]:
     """How often documents were added to each span of time, read before the documents themselves."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'changes'").fetchone():
         return {}  # of an older logproc, which writes it no more

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -30,12 +31,13 @@ from logproc.stores.archive import (
     Who,
 )
 from logproc.stores.documents import flat_document
-from logproc.stores.points import Axes, Points
+from logproc.stores.points import Axes, Points, chosen
+from logproc.stores.recent_points import RecentPoints
 from logproc.stores.recent_rollups import HOUR_MS, RecentRollups, minutes_can_tell
 from logproc.stores.rollup import MINUTE_MS, Rollup, joined
 from logproc.stores.sqlite import SERVERS_FILE, day_files
 from logproc.stores.sqlite_condition import condition, skew_ms
-from logproc.stores.sqlite_points import points
+from logproc.stores.sqlite_points import Part, documents_in
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
 from logproc.stores.sqlite_schema import REQUESTS
 from logproc.stores.sqlite_servers import read_servers
@@ -55,6 +57,7 @@ class SqliteArchive:
         self.folder = folder
         self._longest_s = longest_s
         self._recent = RecentRollups()
+        self._points = RecentPoints()
 
     @property
     def missing(self) -> str | None:
@@ -180,7 +183,21 @@ class SqliteArchive:
         Raises:
             StoreUnavailableError: a day's file cannot be read.
         """
-        return points([path for _, path in self.days(question)], self._reading, question, axes, limit)
+        parts: list[Part] = []
+        days = self.days(question)
+        for day, path in days:
+            with self._reading(path) as connection:
+                if connection is not None:
+                    parts += self._points.parts(connection, path, day, question, axes, limit)
+        shown = chosen(
+            chain.from_iterable(part.odd for part in parts), chain.from_iterable(part.sample for part in parts), limit
+        )
+        found: list[Found] = []
+        for _, path in days:
+            with self._reading(path) as connection:
+                if connection is not None:
+                    found += documents_in(connection, shown)
+        return Points(sum(part.total for part in parts), sorted(found, key=lambda each: each.position))
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""

@@ -10,10 +10,9 @@ from starlette.requests import Request
 from logproc.flags import Usual, usual
 from logproc.question import check_one_of
 from logproc.settings import Thresholds
-from logproc.stores.points import LENGTHS, TIMES, Axes, Length, PlottedArchive, Time
+from logproc.stores.points import LENGTHS, TIMES, USUAL_POINTS, Axes, Length, PlottedArchive, Time
 from logproc.web.api_parameters import FILTERS, RANGE, Parameters
 
-USUAL_POINTS: Final = 1500
 MOST_POINTS: Final = 5000
 _LATELY: Final = "1h"
 _SLOW: Final = frozenset({"slow", "slow_for_size", "slow_first_token", "slow_decode", "stall"})

@@ -168,3 +168,17 @@ def test_both_stores_give_the_same_points(elasticsearch: str, tmp_path: Path) ->
     assert ids(some) == ids(both.elasticsearch.points(Question(), DURATIONS, 40))
     slowest = sorted((each.document["event.duration"] for each in both.sqlite.find(Question())), reverse=True)[:20]
     assert sorted((each.document["event.duration"] for each in some.shown), reverse=True)[:20] == slowest
+
+
+def test_points_are_right_again_after_documents_were_added_to_an_hour_that_was_known(tmp_path: Path) -> None:
+    archive = shelf(tmp_path, *crowd(200))
+    before = archive.points(Question(), DURATIONS, 300)
+    assert before == archive.points(Question(), DURATIONS, 300)
+    late = [at(NOW_MS - i * 3 * 86_400 - 1, duration_ms=20_000, request_id=f"late{i}") for i in range(50)]
+    shelf(tmp_path, *late)
+
+    after = archive.points(Question(), DURATIONS, 300)
+
+    assert (before.total, after.total) == (200, 250)
+    assert set(ids(before)) < set(ids(after))
+    assert len(after.shown) == 250

@@ -1,0 +1,68 @@
+"""What each hour has to give for a plot of points, looked for once and again only where documents were added."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from logproc.record import DAY_MS
+from logproc.stores.archive import Question
+from logproc.stores.points import USUAL_POINTS, Axes
+from logproc.stores.recent_rollups import HOUR_MS, versions
+from logproc.stores.sqlite_points import Part, part_in
+from logproc.stores.sqlite_schema import SPAN_MS
+
+MOST_KEPT: Final = 400
+"""Hours, each for one pair of axes: at most 200 KB each."""
+
+_Key = tuple[Path, int, int, Axes]
+"""The file, its inode, the hour, what is plotted."""
+
+
+class RecentPoints:
+    """Gives the parts of one day's file. May be asked by several threads; they wait for each other."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[_Key, tuple[tuple[int, ...], Part]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def parts(
+        self, connection: sqlite3.Connection, path: Path, day: int, question: Question, axes: Axes, limit: int
+    ) -> Iterator[Part]:
+        """What is needed to choose `limit` points of the documents in `path` that match.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        since, until = question.since_ms, question.until_ms
+        if limit > USUAL_POINTS or question != Question(since_ms=since, until_ms=until):
+            yield part_in(connection, question, axes, limit)
+            return
+        first = max(day * DAY_MS, since or 0)
+        last = min((day + 1) * DAY_MS, (day + 1) * DAY_MS if until is None else until)
+        with self._lock:
+            inode, known = path.stat().st_ino, versions(connection)
+            while first < last:
+                end = min(first // HOUR_MS * HOUR_MS + HOUR_MS, last)
+                piece = Question(since_ms=first, until_ms=end)
+                if end - first == HOUR_MS:
+                    yield self._hour(connection, (path, inode, first // HOUR_MS, axes), piece, known)
+                else:
+                    yield part_in(connection, piece, axes, limit)
+                first = end
+
+    def _hour(self, connection: sqlite3.Connection, key: _Key, hour: Question, known: Mapping[int, int]) -> Part:
+        assert hour.since_ms is not None
+        spans = range(hour.since_ms // SPAN_MS, (hour.since_ms + HOUR_MS) // SPAN_MS)
+        version = tuple(known.get(span, 0) for span in spans)
+        kept = self._kept.pop(key, None)
+        if kept is None or kept[0] != version:
+            kept = version, part_in(connection, hour, key[-1], USUAL_POINTS)
+        self._kept[key] = kept
+        while len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return kept[1]
