@@ -26,7 +26,7 @@ from logproc.tailing.block import Block
 if TYPE_CHECKING:
     from logproc.alerts.gather import Gatherer
 
-SLOT_S: Final = 20
+SLOT_S: Final = 10
 MOST: Final = 5
 BACK_S: Final = 600
 """An alert names requests of so many seconds before its entry at most."""
