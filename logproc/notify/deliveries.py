@@ -16,7 +16,7 @@ from logproc.alerts.alert import Alert, entry_id
 from logproc.decode import time_ms
 from logproc.notify import queue, subjects
 from logproc.notify.channel import Limits
-from logproc.notify.plan import RANK, Known, Need, needs
+from logproc.notify.plan import ESCALATION, RANK, Known, Need, needs
 from logproc.notify.queue import Delivery, Health
 from logproc.settings import Alerts
 from logproc.state import Database
@@ -181,8 +181,12 @@ class Deliveries:
             occasion=need.occasion,
             created_ms=now_ms,
         )
-        if queue.add(connection, delivery, "silenced" if need.is_silenced else "waiting") and need.is_silenced:
+        if not queue.add(connection, delivery, "silenced" if need.is_silenced else "waiting"):
+            return
+        if need.is_silenced:
             queue.count(connection, queue.DELIVERIES, need.channel, "silenced")
+        elif need.occasion == ESCALATION:
+            queue.count(connection, queue.ESCALATIONS, need.channel, "")
 
     # --- what is over, and how it stands ---------------------------------------------------------------------------
 

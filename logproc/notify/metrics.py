@@ -8,7 +8,7 @@ from typing import Final
 from logproc.measure.exposition import Gauge
 from logproc.notify import relay
 from logproc.notify.deliveries import Deliveries
-from logproc.notify.queue import DELIVERIES, NOTIFICATIONS
+from logproc.notify.queue import DELIVERIES, ESCALATIONS, NOTIFICATIONS
 from logproc.notify.sending import RESULTS
 
 ENDS: Final = ("delivered", "silenced", "rejected", "passed_on", "gone")
@@ -36,6 +36,8 @@ def gauges(deliveries: Deliveries, routes: Iterable[str], now_ms: int) -> list[G
                 standings, RESULTS.values()),
         counter(DELIVERIES, "Alert entries that a channel was to be told of, by what became of them.", "channel",
                 standings, ENDS),
+        Gauge(ESCALATIONS, "Alerts that a channel was told of because nobody saw to them.",
+              [({"channel": name}, counted.get((ESCALATIONS, name, ""), 0)) for name in standings], "counter"),
         counter(relay.REQUESTS, "Webhooks of Alertmanager that were taken.", "route", routes, RELAYED),
         gauge("logproc_notifications_waiting", "Deliveries that a channel has not taken yet.",
               {name: each.waiting[0] for name, each in standings.items()}),

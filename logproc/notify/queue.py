@@ -17,6 +17,8 @@ NOTIFICATIONS: Final = "logproc_notifications"
 """Counts attempts to send a message, by their outcome."""
 DELIVERIES: Final = "logproc_deliveries"
 """Counts entries that a channel was to be told of, by what became of them."""
+ESCALATIONS: Final = "logproc_escalations"
+"""Counts alerts that a channel was told of because nobody saw to them."""
 
 State = Literal["waiting", "sending", "delivered", "silenced", "rejected", "passed_on", "gone"]
 """`passed_on`: another channel took it over. `gone`: its channel is no longer in the settings."""

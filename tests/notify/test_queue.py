@@ -13,6 +13,7 @@ from logproc.notify import subjects
 from logproc.notify.channel import Dead, Delivered, Limits, Outcome, Rejected, Retryable, Throttled
 from logproc.notify.deliveries import Deliveries, Outlet
 from logproc.notify.messages import message_of
+from logproc.notify.metrics import gauges
 from logproc.notify.sending import Claim, Sending
 from tests.notify.alerts import NOW_MS, alert, settings, told
 
@@ -149,6 +150,8 @@ def test_what_nobody_sees_to_is_told_to_others_too_and_so_is_its_end(desk: Desk)
     assert desk.takes("b") == [("m1", "firing")]
     desk.passes(1)
     assert desk.takes("b") == [], "once"
+    counted = next(each for each in gauges(desk.deliveries, [], desk.now) if each.name == "logproc_escalations")
+    assert {labels["channel"]: value for labels, value in counted.samples} == {"a": 0, "b": 1, "c": 0, "d": 0}
     desk.happens(alert(1, "resolved", at_ms=desk.now))
     assert desk.takes("a") == desk.takes("b") == [("m1", "resolved")]
 
