@@ -15,6 +15,8 @@ from logproc.web.api_parameters import FILTERS, RANGE, Parameters
 
 MOST_POINTS: Final = 5000
 _LATELY: Final = "1h"
+_MUCH: Final = 0.1
+"""Of the duration of a request."""
 _SLOW: Final = frozenset({"slow", "slow_for_size", "slow_first_token", "slow_decode", "stall"})
 
 
@@ -64,31 +66,38 @@ def usual_of(document: Mapping[str, Any], thresholds: Thresholds) -> Usual:
 
 
 def cause_of(document: Mapping[str, Any], bounds: Usual) -> str | None:
-    """What took most of the time beyond what is usual for its size: `queue`, `prefill`, `decode`, `stall`, `client`, or
-    `unknown` where nothing can tell; None for a request that was not slow.
+    """What made a request slow: `queue`, `prefill`, `decode`, `stall`, `client`, or `unknown` where nothing can tell.
+
+    None for a request that was not slow.
+
+    It is the part that took most beyond the usual for its size; where no part took much more, the longest.
     """
-    if not _SLOW & set(document.get("llm.flags") or ()):
+    flags = set(document.get("llm.flags") or ())
+    if not _SLOW & flags:
         return None
 
     def ms(field: str) -> float | None:
         value = document.get(field)
         return None if value is None else value / 1e6
 
-    duration, ttft, stall = ms("event.duration") or 0.0, ms("llm.ttft"), ms("llm.stall_max") or 0.0
+    duration, ttft = ms("event.duration") or 0.0, ms("llm.ttft")
     queue, prefill, decode = (ms(f"llm.{part}_time") for part in ("queue", "prefill", "decode"))
-    over: dict[str, float] = {}
+    took: dict[str, float] = {}
     if queue is not None:
-        over["queue"] = queue
+        took["queue"] = queue
     if prefill is not None:
-        over["prefill"] = prefill - (bounds.ttft_ms or 0.0)
+        took["prefill"] = prefill
     elif ttft is not None:
-        over["unknown"] = ttft - (queue or 0.0) - (bounds.ttft_ms or 0.0)
+        took["unknown"] = ttft - (queue or 0.0)
     if queue is not None and prefill is not None and decode is not None:
-        over["client"] = duration - queue - prefill - decode
+        took["client"] = duration - queue - prefill - decode
     if decode is None and ttft is not None:
         decode = duration - ttft
     if decode is not None:
-        over["stall"] = stall
-        over["decode"] = decode - stall - (bounds.decode_ms or 0.0)
+        stall = (ms("llm.stall_max") or 0.0) if "stall" in flags else 0.0
+        took |= {"stall": stall, "decode": decode - stall}
+    first, rest = bounds.ttft_ms or 0.0, bounds.decode_ms or 0.0
+    expected = {"prefill": first, "unknown": first, "decode": rest}
+    over = {part: time - expected.get(part, 0.0) for part, time in took.items()}
     cause = max(over, key=over.__getitem__, default="unknown")
-    return cause if over.get(cause, 0.0) > 0 else "unknown"
+    return cause if over.get(cause, 0.0) >= _MUCH * duration else max(took, key=took.__getitem__, default="unknown")

@@ -33,6 +33,14 @@ __all__ = ["event_loop"]
         ({"duration_ms": 9000.0, "ttft_ms": 100.0, "stream": True}, "decode"),
         ({"duration_ms": 9000.0, "ttft_ms": 8900.0, "stream": True}, "unknown"),  # queue or prefill: nobody has said
         ({"duration_ms": 9000.0}, "unknown"),
+        # A long answer with the usual gaps, and a moment in the queue: nothing is odd but its length.
+        (
+            {
+                "duration_ms": 40_000.0, "completion_tokens": 1000, "queue_ms": 50.0, "prefill_ms": 250.0,
+                "decode_ms": 39_600.0, "stall_max_ms": 60.0, "ttft_ms": 300.0, "stream": True,
+            },
+            "decode",
+        ),
         # A long prompt and a long answer take their time: what is left over is the queue.
         (
             {
