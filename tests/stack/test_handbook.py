@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 import yaml
 
 from logproc.alerts.alert import CAUSES, KINDS
+from logproc.cli import app
 from logproc.settings import Settings
 from tests.stack.compose import BIN, ROOT
 
@@ -25,10 +29,11 @@ def anchors(page: str) -> set[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [BIN / "mkdocs", "build", "--strict", "--config-file", ROOT / "mkdocs.yml"]
-    done = subprocess.run([*command, "--site-dir", folder], capture_output=True, text=True, check=False)
+    command = [str(BIN / "mkdocs"), "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
+    done = subprocess.run([*command, "--site-dir", str(folder)], capture_output=True, text=True, check=False)
     told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("WARNING", "ERROR"))]
-    assert (done.returncode, told) == (0, [])
+    assert not told, "\n".join(told)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -65,3 +70,26 @@ def test_there_is_a_runbook_for_every_kind_and_every_cause() -> None:
 
     assert set(KINDS) <= anchors("docs/runbooks.md")
     assert set(CAUSES) == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command of ours in a block of shell, with its page."""
+    for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                for part in re.findall(r"(?:^|&& |exec logproc )logproc (.*?)(?: [|>&#]|$)", line):
+                    with_quotes = part if part.count('"') % 2 == 0 and part.count("'") % 2 == 0 else part.split()[0]
+                    yield f"{page.name}: {line}", shlex.split(with_quotes)
+
+
+def test_every_command_in_the_handbook_has_the_options_that_it_is_given() -> None:
+    found = list(commands())
+
+    assert len(found) > 40
+    for where, words in found:
+        command = typer.main.get_command(app)
+        while words and hasattr(command, "commands") and not words[0].startswith("-"):
+            command = command.commands.get(words.pop(0))
+            assert command is not None, where
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, where
