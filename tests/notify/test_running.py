@@ -20,8 +20,10 @@ from tests.doubles.dingtalk import DingTalkDouble, error
 from tests.doubles.slack import SlackDouble, word
 from tests.doubles.webhook import WebhookDouble
 from tests.notify.test_relay import webhook
-from tests.pipeline import Pipeline, started, until
+from tests.pipeline import Pipeline, by_label, started, until
 from tests.rules.test_from_log_to_alert import slow_for
+from tests.services import alertmanager
+from tests.services.alertmanager import Alertmanager
 
 TOKEN = "MARKER-token-of-the-page"
 HOOK = "MARKER-path-of-the-hook"
@@ -182,6 +184,35 @@ def test_a_silence_of_the_command_keeps_alertmanagers_alerts_of_that_kind_back(r
     assert running.of_channels("logproc_deliveries_total")["good/silenced"] == 1
     (listed,) = json.loads(running.get("/api/v1/silences")[1])["items"]
     assert (listed["kind"], listed["model"]) == ("errors", "m")
+
+
+@pytest.mark.service
+def test_two_alertmanagers_that_do_not_know_of_each_other_are_told_of_once(running: Running, tmp_path: Path) -> None:
+    if reason := alertmanager.why_missing():
+        pytest.skip(reason)
+    hook = {
+        "url": f"http://127.0.0.1:{running.port}/relay/alertmanager/all",
+        "http_config": {"authorization": {"credentials_file": str(running.directory / "token")}},
+    }
+    config = {
+        "route": {"receiver": "all", "group_by": ["alertname"], "group_wait": "0s"},
+        "receivers": [{"name": "all", "webhook_configs": [hook]}],
+    }
+
+    def relayed() -> dict[str, float]:
+        return by_label(running.metrics(), "logproc_relay_requests_total", "result")
+
+    before = relayed()
+    with ExitStack() as stack:
+        for name in ("one", "other"):
+            server = stack.enter_context(Alertmanager(tmp_path / name, json.dumps(config)))
+            until(server.is_ready, "Alertmanager")
+            server.post([{"labels": {"alertname": "of-a-pair", "severity": "warning"}}])
+        until(lambda: sum(relayed().values()) == sum(before.values()) + 2, "both")
+    until(lambda: running.heard_of("of-a-pair"), "the good channel")
+
+    assert {result: relayed()[result] - before[result] for result in before} == {"queued": 1, "duplicate": 1}
+    assert sum("of-a-pair" in post.body.decode() for post in running.good.taken) == 1
 
 
 def test_the_command_says_what_is_unknown_and_when_nobody_is_there(tmp_path: Path) -> None:
