@@ -21,7 +21,7 @@ function Meter({ name, ratio, text }: { name: string; ratio: number | null; text
 
 export function Servers({ items }: { items: Server[] }) {
   const now = Date.now();
-  const ago = (time: string | null) => (time ? duration(Math.max(0, now - Date.parse(time))) : "–");
+  const ago = (time: string | null) => (time ? duration(Math.max(0, Math.round((now - Date.parse(time)) / 1000) * 1000)) : "–");
   return (
     <Panel title={t("servers")} class="servers">
       {items.length === 0 && <p class="state">{t("no_servers")}</p>}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline import Pipeline, until
+from tests.pipeline import Pipeline, started, until
 from tests.web.page import traffic
 from tests.web.page.browser import Browser, why_missing
 
@@ -29,11 +29,13 @@ class Site:
         self.pipeline = Pipeline(folder, [str(self.log)], **settings)
         self.url = f"http://127.0.0.1:{self.pipeline.port}"
 
-    def start(self, headers: dict[str, str] | None = None) -> Site:
+    def start(self, headers: dict[str, str] | None = None, seconds: float = 60) -> Site:
         """Run until everything that is there has been read and can be found."""
         self.pipeline.start()
+        assert self.pipeline.process is not None
+        started.remove(self.pipeline.process)  # it outlives the test that happens to be the first
         wanted = sum("method" in line for line in self.lines)
-        until(lambda: self._is_done(wanted, headers or {}), "logproc to have read its log")
+        until(lambda: self._is_done(wanted, headers or {}), "logproc to have read its log", seconds)
         return self
 
     def _is_done(self, wanted: int, headers: dict[str, str]) -> bool:
