@@ -37,6 +37,7 @@ torture: $(VENV)/installed-dev ## kill logproc a thousand times amid rotation, a
 bench: $(VENV)/installed-dev $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl ## measure speed, freshness and cost (20 minutes; mtail and rsyslog beside us)
 	$(BIN)/python benchmarks/measure_speed.py $(BENCH)/million.jsonl
 	$(BIN)/python benchmarks/own_commands.py $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl
+	$(BIN)/python benchmarks/alerts_cost.py $(BENCH)/million.jsonl $(BENCH)/million_full.jsonl
 	$(BIN)/python benchmarks/freshness.py
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/scrape.py

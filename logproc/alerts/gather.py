@@ -12,22 +12,17 @@ import numpy.typing as npt
 
 from logproc.alerts.buckets import Buckets
 from logproc.alerts.columns import EDGES_MS, HISTOGRAM_BINS, LATENCY, PARTS, SIZED, Columns, Ints, levels, severities
+from logproc.alerts.kind_counts import BY_KIND, counted
 from logproc.events import TOO_LATE, Events, Floats
 from logproc.flags import FLAGS
 from logproc.kinds import Kind, Kinds
-from logproc.record import GENERATION
 from logproc.settings import Thresholds
 
 MOST_MODELS: Final = 32
 """Later ones are one model, OTHER."""
 OTHER: Final = "__other__"
 
-_BY_KIND: Final = (
-    "requests", "timed", "answerable", "errors", "generations", "disconnects", "stream_errors", "server_errors",
-    "rejected_200",
-)  # fmt: skip
-"""What counts by the kind of a request alone."""
-_TIMED, _ERROR, _GENERATION = (_BY_KIND.index(name) for name in ("timed", "errors", "generations"))
+_TIMED, _ERROR, _GENERATION = (BY_KIND.index(name) for name in ("timed", "errors", "generations"))
 
 _BY_REQUEST: Final = (
     "first_tokens", "speeds", "prompts", "completions", "engine", "empties", "stalled", "log_durations",
@@ -57,7 +52,7 @@ class Gatherer:
         self.models: dict[str, int] = {}
         """By name the number of each."""
         self._classes: dict[tuple[bool, ...], int] = {}
-        self._counted = [self.columns.at[name] for name in (*_BY_KIND, *_BY_REQUEST)]
+        self._counted = [self.columns.at[name] for name in (*BY_KIND, *_BY_REQUEST)]
         self._patterns: tuple[bytes, Floats] = b"", np.empty(0)
         self.forget()
 
@@ -86,8 +81,8 @@ class Gatherer:
         for kind in kinds.list[self._known :]:
             model = kind.model if kind.model in self.models or len(self.models) < MOST_MODELS else OTHER
             number = self.models.setdefault(model, len(self.models))
-            counted = self._classes.setdefault(_counted(kind), len(self._classes))
-            self._of_kind.append((number, counted, self._bounds_of(kind)))
+            number_of_class = self._classes.setdefault(counted(kind), len(self._classes))
+            self._of_kind.append((number, number_of_class, self._bounds_of(kind)))
         self._known = len(kinds.list)
         models, classes, bounds = zip(*self._of_kind, strict=True)
         self.model_of_kind, self._class = np.array(models), np.array(classes, np.uint16)
@@ -188,7 +183,7 @@ class Gatherer:
         cells[:, self._counted] = summed.astype(np.int64)
 
     def _patterns_of(self, key: bytes, codes: Ints) -> Floats:
-        """What a request of each pattern counts for, of _BY_KIND and _BY_REQUEST; `key` are the codes as bytes."""
+        """What a request of each pattern counts for, of BY_KIND and _BY_REQUEST; `key` are the codes as bytes."""
         if self._patterns[0] != key:
             classes, found = list(self._classes), []
             for code in codes.tolist():
@@ -307,22 +302,6 @@ def _engine(events: Events) -> Floats | None:
     if events.queue_ms is None or events.prefill_ms is None or events.decode_ms is None:
         return None
     return events.queue_ms + events.prefill_ms + events.decode_ms
-
-
-def _counted(kind: Kind) -> tuple[bool, ...]:
-    """Which of `_BY_KIND` a request of this kind counts for."""
-    is_2xx = 200 <= kind.status < 300
-    stream_error = kind.outcome == "stream_error"
-    server_error = kind.status >= 500 or kind.outcome == "server_error"
-    rejected_200 = kind.outcome == "rejected" and is_2xx
-    answerable = not 400 <= kind.status < 500
-    generation = (
-        kind.operation in GENERATION and is_2xx and kind.outcome in {"ok", "empty", "truncated", "reasoning_only"}
-    )
-    error = answerable and (stream_error or server_error or rejected_200)
-    left = kind.outcome == "client_disconnect"
-    timed = kind.outcome != "rejected"
-    return (True, timed, answerable, error, generation, left, stream_error, server_error, rejected_200)
 
 
 def _microseconds(values_ms: Floats) -> Floats:
