@@ -17,7 +17,7 @@ LONGER: Final = 1.3
 FULL: Final = 0.95
 """So much of the KV cache is full."""
 FEWER_CACHED: Final = 0.75
-"""To this part of the usual the cached tokens of a request must have fallen."""
+"""To this part of the usual the cached tokens of a request must have fallen, and their share of the prompt too."""
 STALLED: Final = 0.02
 """So large a share of the answers must have paused for longer than `stall_s`."""
 COLD_S: Final = 300
@@ -184,12 +184,15 @@ def _cause(shares: Mapping[str, float], changes: Mapping[str, Any]) -> Cause:
         return "stall"
     prompts, answers = changes.get("prompt_factor", 1.0), changes.get("answer_factor", 1.0)
     token_time, requests = changes.get("token_time_factor", 1.0), changes.get("requests_factor", 1.0)
-    cached = changes.get("cached_factor", 1.0)
+    # Fewer cached tokens in shorter prompts are no misses: the rate must have fallen too, where it is known.
+    cached, hits = changes.get("cached_factor", 1.0), 0.0
+    if changes.get("usual_cache_hit_rate"):
+        hits = changes["cache_hit_rate"] / changes["usual_cache_hit_rate"]
     if largest in {"queue", "prefill"}:
         # New long prompts are not cached either: the rate falls with them, and less than the prompts grow.
         if prompts >= LONGER and prompts - 1 >= 2 * (1 - cached):
             return "long_prompts"
-        if cached <= FEWER_CACHED:
+        if cached <= FEWER_CACHED and hits <= FEWER_CACHED:
             return "cache_misses"
         if largest == "prefill" and requests < GREW:
             return "prefill"
