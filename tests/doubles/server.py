@@ -100,7 +100,10 @@ class Double:
             return self.changed.wait_for(condition, timeout_s)
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        length = int(handler.headers.get("Content-Length", 0))
+        body = handler.rfile.read(length)
+        if len(body) < length:
+            return  # the sender died while it sent: no server would take that
         parts = urlsplit(handler.path)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         headers = {name.lower(): value for name, value in handler.headers.items()}

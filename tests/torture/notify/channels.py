@@ -85,7 +85,7 @@ class Channels:
         self.robot.next_replies.extend(self._lies("dingtalk"))
         self.hook.next_replies.extend(self._lies("webhook"))
         if self._chance.random() < 0.3:
-            self.frail.always = self._chance.choice([None, None, *DEATHS, *LIES["webhook"]])
+            self.frail.always = self._chance.choice([None] * 5 + [*DEATHS, *LIES["webhook"]])
         self.mail.replies.pop("DATA", None)
         if self._chance.random() < 0.2:
             self.mail.replies["DATA"] = self._chance.choice(["451 try later", "421 busy", ""])
