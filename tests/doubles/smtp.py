@@ -132,6 +132,8 @@ class _Session:
         lines = []
         while (line := self._handler.rfile.readline()) not in {b".\r\n", b""}:
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
+        if not line:
+            return  # the sender died while it sent
         after = self._double.replies.get("CONTENT")
         if after is None:
             mail = message_from_bytes(b"".join(lines), policy=policy.default)
