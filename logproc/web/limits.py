@@ -41,7 +41,9 @@ def protocol(limits: Limits) -> type[H11Protocol]:
             super().connection_made(transport)
             self._await_request()
             if len(self.connections) > limits.connections:
-                next(iter(waiting)).transport.abort()
+                longest = next(iter(waiting))
+                del waiting[longest]  # it is closed only later, and another may come before
+                longest.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             waiting.pop(self, None)

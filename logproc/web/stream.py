@@ -30,6 +30,8 @@ class _Listener:
     def __init__(self) -> None:
         self.waiting: dict[str, bytes] = {}
         self.woken = asyncio.Event()
+        self.has_begun = False
+        """Whether it was told how things are: only then what changes."""
 
     def tell(self, event: str, facts: Facts) -> None:
         self.waiting[event] = b"event: %b\ndata: %b\n\n" % (event.encode(), msgspec.json.encode(facts))
@@ -123,6 +125,8 @@ class Stream:
         state, commit = await run_in_threadpool(lambda: (self._state(), self._commit()))
         listener.tell("state", state)
         listener.tell("commit", commit)
+        listener.has_begun = True
+        self._changed.set()  # there may have been a commit meanwhile
         if self._telling is None:
             self._telling = asyncio.create_task(self._tell(state))
 
@@ -143,7 +147,8 @@ class Stream:
 
     def _tell_all(self, event: str, facts: Facts) -> None:
         for each in self._listeners:
-            each.tell(event, facts)
+            if each.has_begun:
+                each.tell(event, facts)
 
 
 def _standing(state: Facts) -> Facts:
