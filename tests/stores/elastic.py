@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from logproc.ids import id_text
 from logproc.settings import ElasticsearchStore as StoreSettings
 from logproc.stores.documents import Documents
 from logproc.stores.elasticsearch import ElasticsearchStore
@@ -14,9 +16,16 @@ from logproc.stores.elasticsearch_setup import install
 from logproc.stores.store import Settled, Store, StoreBusyError, StoreUnavailableError
 from tests.lines import NOW_MS
 from tests.services.elasticsearch import call
+from tests.stores.documents_of import at, documents
 
 T = TypeVar("T")
+_numbers = itertools.count()
 LIMIT_S = 30.0
+
+
+def new_name() -> str:
+    """A `store.index` that no other test of this run has."""
+    return f"test-{next(_numbers)}"
 
 
 def settings(url: str, index: str, **more: Any) -> StoreSettings:
@@ -97,7 +106,22 @@ def sums(url: str, index: str) -> tuple[int, int, int, int]:
         },
     }
     found = call(url, "POST", f"/{index}/_search", body)
-    ids = {each["sort"][0] for each in _all(url, index, whole=False)}
+    distinct = {each["sort"][0] for each in _all(url, index, whole=False)}
     total = found["hits"]["total"]["value"]
     values = (found["aggregations"][name]["value"] for name in ("prompt", "completion"))
-    return total, len(ids), *(int(value) for value in values)  # type: ignore[return-value]
+    return total, len(distinct), *(int(value) for value in values)  # type: ignore[return-value]
+
+
+def some(count: int, time_ms: int = NOW_MS, **fields: Any) -> list[Documents]:
+    """Documents of so many requests, which differ."""
+    return documents(*(at(time_ms, client=f"10.0.0.{i}", **fields) for i in range(count)))
+
+
+def ids(found: list[Documents]) -> list[str]:
+    """Their ids, sorted."""
+    return sorted(id_text(each) for part in found for each in part.ids)
+
+
+def ids_in(chosen: StoreSettings) -> list[str]:
+    """The ids of the documents that are stored, sorted."""
+    return [each["_id"] for each in stored(chosen.urls[0], chosen.index)]
