@@ -173,27 +173,28 @@ def mute(channel: FakeChannel) -> Callable[..., Any]:
     return lambda request, timeout_s: type(send(request, timeout_s))(0, {}, request.body, "no answer within 10 s")
 
 
-def hangs(_: Message) -> Outcome:
-    time.sleep(5)
-    return Retryable("no answer within 5 s")
-
-
 @pytest.mark.parametrize(
-    "answers",
-    [hangs, lambda _: Dead("gone"), lambda _: Throttled(600, "too fast"), lambda _: Retryable("200, but code 19021")],
+    "outcome",
+    [None, Dead("gone"), Throttled(600, "too fast"), Retryable("200, but code 19021")],
     ids=["hangs", "dead", "throttles", "lies"],
 )
-def test_a_bad_channel_does_not_delay_another(running: Running, answers: Callable[[Message], Outcome]) -> None:
+def test_a_bad_channel_does_not_delay_another(running: Running, outcome: Outcome | None) -> None:
+    released = threading.Event()
+
+    def answers(_: Message) -> Outcome:
+        if outcome is None:
+            released.wait(120)
+        return outcome or Retryable("no answer")
+
     channels = {"a": FakeChannel("a", answers), "b": FakeChannel("b")}
     running.start(channels)
 
     for number in range(3):
-        began = time.monotonic()
         running.add(fresh(number))
-        until(lambda number=number: len(told(channels["b"].taken)) == number + 1, "the good channel", 4)
-        assert time.monotonic() - began < 4
-    assert channels["a"].tried or answers is hangs
+        until(lambda number=number: len(told(channels["b"].taken)) == number + 1, "the good channel")
+    assert len(channels["a"].tried) >= 1, "the bad one was at it all the time"
     assert channels["a"].taken == []
+    released.set()
 
 
 def test_a_dead_channel_hands_over_to_its_fallback_and_does_not_come_back_by_itself(running: Running) -> None:
@@ -294,9 +295,7 @@ def test_stop_does_not_wait_for_a_channel_that_hangs(running: Running) -> None:
     until(lambda: bool(channels["a"].tried), "an attempt")
 
     notify.ask_to_stop(0.2)
-    began = time.monotonic()
     running.stop()
-    took = time.monotonic() - began
-    hanging.set()
 
-    assert took < 5
+    assert "notify a" in {thread.name for thread in threading.enumerate()}, "the channel hangs on"
+    hanging.set()
