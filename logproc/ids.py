@@ -41,6 +41,12 @@ def derived_ids(
     ]
 
 
+def derived_id(first_line: bytes, offset: int, raw: bytes, time_ms: int) -> bytes:
+    """`derived_ids` of one line."""
+    digest = hashlib.blake2b(first_line + offset.to_bytes(8, "big") + raw, digest_size=10).digest()
+    return time_ms.to_bytes(6, "big") + digest
+
+
 def own_ids(values: Sequence[OwnId], times_ms: npt.NDArray[np.int64]) -> list[bytes | None]:
     """`record.line_id_bytes` of many lines: the 16 bytes of each line's own id, None where it has none of ours."""
     if values.count(msgspec.UNSET) == len(values):

@@ -1,7 +1,7 @@
-"""The requests that show trouble most clearly: at most five of each sort for every model and slot of time.
+"""The requests that show trouble most clearly: at most three of each sort for every model and slot of time.
 
-They are found while the bytes of their lines are at hand, since the id of a line may be made of these. The five with
-the highest values of a whole are among the five of each of its parts: merging is choosing again.
+They are found while the bytes of their lines are at hand, since the id of a line may be made of these. The three with
+the highest values of a slot are among the three of each part of it: merging is choosing again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from logproc.alerts.alert import Kind
 from logproc.alerts.columns import Ints
 from logproc.batch import LineAt
 from logproc.events import TOO_LATE, Floats, Gathered
-from logproc.ids import derived_ids, id_text
+from logproc.ids import derived_id, id_text
 from logproc.record import RequestRecord, line_id_bytes
 from logproc.tailing.block import Block
 
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from logproc.alerts.gather import Gatherer
 
 SLOT_S: Final = 10
-MOST: Final = 5
+MOST: Final = 3
+"""So many are kept of a slot: an alert lasts for several."""
+EXAMPLES: Final = 5
+"""So many are named in an alert."""
 BACK_S: Final = 600
 """An alert names requests of so many seconds before its entry at most."""
-LEAST_TO_BLAME: Final = 10
+LEAST_TO_BLAME: Final = 8
 """So many requests must be known to tell whose they are."""
 LEAST_SHARE: Final = 0.1
 """Whoever sent fewer of them is not named."""
@@ -87,7 +90,7 @@ def examples(
     shares = {name: round(count / len(found), 3) for name, count in clients.most_common(3)}
     known = len(found) >= LEAST_TO_BLAME
     return (
-        [pick.id for pick in sorted(found, key=_clearest)[:MOST]],
+        [pick.id for pick in sorted(found, key=_clearest)[:EXAMPLES]],
         {name: share for name, share in shares.items() if known and share >= LEAST_SHARE},
     )
 
@@ -133,9 +136,9 @@ class Finder:
         base, per_prompt, per_token = (bound.take(kind) for bound in self._gatherer.bounds[-3:])
         prompt, cached = gathered.latest("prompt_tokens"), gathered.latest("cached_tokens")
         assert prompt is not None
-        uncached = np.nan_to_num(prompt[found])
+        uncached = _or_0(prompt[found])
         if cached is not None:
-            uncached = np.maximum(uncached - np.nan_to_num(cached[found]), 0.0)
+            uncached = np.maximum(uncached - _or_0(cached[found]), 0.0)
         first = base + per_prompt * uncached
         values: dict[Sort, Floats] = {}
         over = duration > self._bound["slow"].take(kind)
@@ -204,6 +207,10 @@ def _highest(value: Floats, times: Ints, group: Ints) -> Ints:
     return known
 
 
+def _or_0(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)
+
+
 def _is_odd(row: RequestRecord) -> bool:
     """As the flag `empty_completion`: two tokens were allowed, and no tool was called."""
     return row.completion_tokens is not None and (row.max_tokens is None or row.max_tokens > 1) and not row.tool_calls
@@ -226,4 +233,4 @@ def _id_of(block: Block, offset: int, raw: bytes, time_ms: int) -> str:
             text = None
         if line_id_bytes(text, time_ms) is not None:
             return str(text)
-    return id_text(derived_ids(block.first_line, [offset], [raw], np.array([time_ms]))[0])
+    return id_text(derived_id(block.first_line, offset, raw, time_ms))

@@ -39,7 +39,7 @@ BAD, END = 10 * MINUTE, 15 * MINUTE
 
 def test_the_examples_are_the_slowest_for_their_size_since_it_began() -> None:
     log = requests(0, BAD) + requests(BAD, END, **SLOW)
-    worst = [said for said in log if BAD + 5 <= said.second < BAD + 7.5]
+    worst = [said for said in log if BAD + 8.5 <= said.second < BAD + 11]
     for number, said in enumerate(worst):
         said.line["duration_ms"] = 20_000.0 + number
     said = log[BAD * 2 + 2]
@@ -122,7 +122,7 @@ def test_however_the_log_was_cut_the_same_requests_are_the_clearest(seed: int) -
 
     whole = _of(log, [len(log)])
     assert {sort for sorts in whole.values() for sort in sorts} == {"slow", "first_token", "error", "empty"}
-    assert max(len(picks) for sorts in whole.values() for picks in sorts.values()) == 5
+    assert max(len(picks) for sorts in whole.values() for picks in sorts.values()) == 3
     assert _by_value(_of(log, [rng.randrange(1, 60) for _ in range(100)])) == _by_value(whole)
 
 
