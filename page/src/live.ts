@@ -10,15 +10,20 @@ export interface Readiness {
 export interface Live {
   /** Grows with each commit that was told. */
   commits: number;
-  /** When the last one was told, ms since 1970 by this browser's clock. */
-  at: number;
   isConnected: boolean;
   readiness: Readiness | null;
+  /** Changes when an alert does. */
+  alerts: number;
   /** How far the slowest consumer is behind, seconds. */
   lagS: number;
 }
 
-let live: Live = { commits: 0, at: 0, isConnected: false, readiness: null, lagS: 0 };
+interface Commit {
+  lag_s: Record<string, number>;
+  alerts_seq: number | null;
+}
+
+let live: Live = { commits: 0, isConnected: false, readiness: null, alerts: 0, lagS: 0 };
 const listeners = new Set<(live: Live) => void>();
 let source: EventSource | null = null;
 const POLL_MS = 5000;
@@ -42,7 +47,7 @@ async function poll(): Promise<void> {
   try {
     const answer = await fetch("/readyz");
     ready((await answer.json()) as Readiness);
-    change({ commits: live.commits + 1, at: Date.now() });
+    change({ commits: live.commits + 1, alerts: live.alerts + 1 });
   } catch {
     change({ readiness: null });
   }
@@ -58,8 +63,9 @@ export function connect(): void {
     change({ isConnected: true });
   });
   source.addEventListener("commit", (event) => {
-    const { lag_s } = JSON.parse((event as MessageEvent<string>).data) as { lag_s: Record<string, number> };
-    change({ commits: live.commits + 1, at: Date.now(), isConnected: true, lagS: lagOf(lag_s) });
+    const { lag_s, alerts_seq } = JSON.parse((event as MessageEvent<string>).data) as Commit;
+    const alerts = alerts_seq ?? live.alerts;
+    change({ commits: live.commits + 1, isConnected: true, lagS: lagOf(lag_s), alerts });
   });
   source.addEventListener("state", (event) => ready(JSON.parse((event as MessageEvent<string>).data) as Readiness));
   source.addEventListener("error", () => {

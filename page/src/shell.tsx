@@ -100,8 +100,8 @@ function useIsDark(theme: Theme): boolean {
 
 function Views() {
   const { view } = useUrl();
-  const { commits } = useLive();
-  const firing = useAnswer<Page<Alert>>("/api/v1/alerts?state=firing&limit=100", Math.floor(commits / 5));
+  const { alerts } = useLive();
+  const firing = useAnswer<Page<Alert>>("/api/v1/alerts?state=firing&limit=100", alerts);
   const count = firing.value?.items.length ?? 0;
   return (
     <nav aria-label={t("views")}>

@@ -67,3 +67,11 @@ def test_axe_finds_nothing_beside_a_list_or_where_nothing_is_and_a_phone_is_wide
 
     assert violations(browser, axe) == []
     assert browser.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_axe_would_find_something(busy: Site, browser: Browser, axe: str) -> None:
+    browser.open(f"{busy.url}/?view=alerts&from=2h")
+    browser.wait_for(lambda: browser.elements(READY["alerts"]), "the alerts")
+    browser.run("document.querySelector('main').append(document.createElement('input'))")
+
+    assert [rule for rule, _ in violations(browser, axe)] == ["label"]
