@@ -39,9 +39,7 @@ class Turns:
         if stream.live and not stream.packed:  # packed ones keep their place best when they are read in one go
             self._ring.append(stream)
         else:
-            heapq.heappush(
-                self._backlog, (stream.reached, stream.mtime_ns, stream.cursor.path, stream.key, stream)
-            )
+            heapq.heappush(self._backlog, (stream.reached, stream.mtime_ns, stream.cursor.path, stream.key, stream))
 
     def next(self) -> Followed | None:
         """Whose turn it is; it no longer waits."""
