@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -174,38 +174,41 @@ class Sending:
         self, connection: sqlite3.Connection, channel: str, deliveries: Iterable[Delivery], now_ms: int
     ) -> None:
         """The channel will never take these: another one may."""
+        well = self._well(connection, now_ms)
         for delivery in deliveries:
-            target = self._target(connection, delivery, now_ms, back=False)
+            target = self._target(connection, delivery, well, back=False)
             if target is not None:
                 queue.add(connection, _for_another(delivery, target))
             queue.mark(connection, [delivery], "rejected", now_ms)
             queue.count(connection, DELIVERIES, channel, "rejected" if target is None else "passed_on")
 
     def _can_hand_over(self, connection: sqlite3.Connection, channel: str, now_ms: int) -> bool:
+        well = self._well(connection, now_ms)
         return any(
-            self._target(connection, delivery, now_ms) is not None for delivery in queue.opened(connection, channel)
+            self._target(connection, delivery, well) is not None for delivery in queue.opened(connection, channel)
         )
 
     def _hand_over(self, connection: sqlite3.Connection, channel: str, now_ms: int) -> None:
         """What waits for a channel that is out goes to others, where there are any that are not."""
+        well = self._well(connection, now_ms)
         for delivery in queue.opened(connection, channel):
-            target = self._target(connection, delivery, now_ms)
+            target = self._target(connection, delivery, well)
             if target is not None:
                 queue.add(connection, _for_another(delivery, target))
                 queue.mark(connection, [delivery], "passed_on", now_ms)
                 queue.count(connection, DELIVERIES, channel, "passed_on")
 
+    def _well(self, connection: sqlite3.Connection, now_ms: int) -> frozenset[str]:
+        """The channels that are not out."""
+        return frozenset(name for name in self._outlets if not queue.health(connection, name).is_out(now_ms))
+
     def _target(
-        self, connection: sqlite3.Connection, delivery: Delivery, now_ms: int, *, back: bool = True
+        self, connection: sqlite3.Connection, delivery: Delivery, well: Container[str], *, back: bool = True
     ) -> str | None:
-        """The channel that is to take it over: one that is not out, and has not refused just this."""
+        """The channel that is to take it over: one that is well, and has not refused just this."""
 
         def cannot(name: str) -> bool:
-            return (
-                name not in self._outlets
-                or queue.health(connection, name).is_out(now_ms)
-                or queue.was_rejected(connection, _for_another(delivery, name).id)
-            )
+            return name not in well or queue.was_rejected(connection, _for_another(delivery, name).id)
 
         return next_channel(delivery.channel, delivery.tried if back else (), self._fallbacks, cannot)
 
