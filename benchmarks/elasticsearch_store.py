@@ -43,7 +43,7 @@ from logproc.stores.elasticsearch_client import NDJSON, Connection
 from logproc.stores.elasticsearch_names import meta
 from logproc.stores.elasticsearch_setup import install
 from logproc.stores.elasticsearch_sink import MOST_UNDER_WAY, Bulk
-from logproc.stores.store import StoreBusyError
+from logproc.stores.store import StoreBusyError, StoreUnavailableError
 from logproc.tailing.once import blocks
 
 START_MS = 1_767_571_200_000  # 2026-01-05, a Monday
@@ -65,11 +65,16 @@ def fill(store: ElasticsearchStore, log: Path) -> float:
 
 
 def patiently(step: Any) -> Any:
+    deadline = time.monotonic() + 120
     while True:
         try:
             return step()
         except StoreBusyError:
             continue
+        except StoreUnavailableError:  # a busy machine may look like a silent server
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def written_log(kind: str, count: int, folder: Path) -> Path:
