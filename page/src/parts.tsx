@@ -1,12 +1,12 @@
 /** Small parts that every view uses: swatches, names of outcomes and flags, and what stands where data does not. */
 
 import type { ComponentChildren } from "preact";
-import { type ApiError, type Doc, type Page, useAnswer } from "./api";
+import { type Alert, type ApiError, type Doc, type Page, useAnswer } from "./api";
 import { CAUSES, type Look, OUTCOMES, tile } from "./colors";
-import { clock } from "./format";
+import { clock, shown } from "./format";
 import { iso } from "./time";
-import { go, isFiltered, NO_FILTERS, type State } from "./url";
-import { flagWord, outcomeWord, t } from "./words";
+import { go, isFiltered, NO_FILTERS, now, type State } from "./url";
+import { flagWord, kindWord, outcomeWord, t } from "./words";
 
 /** A square of the colour and hatching that something has in plots. */
 export function Swatch({ look }: { look: Look | undefined }) {
@@ -49,6 +49,14 @@ export function Severity({ severity, state }: { severity: string; state: string 
       <path d={SEVERITY_SHAPES[severity] ?? SEVERITY_SHAPES.warning!} />
     </svg>
   );
+}
+
+const LONGEST_SENTENCE = 600;
+
+/** What an alert says in the language of the page. */
+export function Sentence({ alert }: { alert: Alert }) {
+  const text = alert.text?.[now().language] ?? alert.text?.en ?? kindWord(alert.kind);
+  return <span class="sentence">{shown(text, LONGEST_SENTENCE)}</span>;
 }
 
 /** A stacked bar of parts, hatched, over `width` of its place (0 to 1); the numbers stand in `label` for those who do not see it. */

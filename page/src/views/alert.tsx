@@ -4,9 +4,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { type Alert, type AlertLife, ApiError, type Doc, type OneRequest, type Page, send, useAnswer } from "../api";
 import { CAUSES } from "../colors";
 import { bytes, clock, count, duration, exact, nsDuration, percent, rate, shown } from "../format";
-import { Bar, Failed, Loading, Severity, Swatch } from "../parts";
+import { Bar, Failed, Loading, Sentence, Severity, Swatch } from "../parts";
 import { iso } from "../time";
-import { go, link, NO_FILTERS, type State, useUrl } from "../url";
+import { go, link, NO_FILTERS, type State } from "../url";
 import { causeWord, kindWord, t } from "../words";
 import { Parts } from "./request";
 
@@ -42,7 +42,6 @@ export function OneAlert({ id, known, again, changed }: { id: string; known: Ale
 }
 
 function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; changed: () => void }) {
-  const { language } = useUrl();
   // The last entry may tell only that it is over: what showed it stands in one before.
   const examples = [alert, ...entries.toReversed()].find((each) => each.examples?.length)?.examples ?? [];
   const shares = Object.entries(alert.shares ?? {}).filter(([, share]) => share > 0);
@@ -66,7 +65,9 @@ function Shown({ alert, entries, changed }: { alert: Alert; entries: Alert[]; ch
         </b>
         <bdi class="muted">{shown(alert.model ?? alert.host ?? t("everything"), 60)}</bdi>
       </p>
-      <p class="sentence">{alert.text?.[language] ?? alert.text?.en}</p>
+      <p>
+        <Sentence alert={alert} />
+      </p>
       <dl class="numbers">
         <div>
           <dt>{t("value")}</dt>

@@ -2,9 +2,9 @@
 
 import { useState } from "preact/hooks";
 import { type Alert, type Page, type Silence, send, useAnswer } from "../api";
-import { clock } from "../format";
+import { clock, shown } from "../format";
 import { useTick } from "../live";
-import { Failed, Loading, Panel, Severity } from "../parts";
+import { Failed, Loading, Panel, Sentence, Severity } from "../parts";
 import { patience } from "../time";
 import { link, useUrl } from "../url";
 import { kindWord, t } from "../words";
@@ -45,24 +45,23 @@ export function Alerts() {
 }
 
 function Row({ alert, isShown }: { alert: Alert; isShown: boolean }) {
-  const { language } = useUrl();
   return (
     <li class={`is-${alert.severity} ${alert.state === "firing" ? "is-firing" : ""} ${isShown ? "is-shown" : ""}`}>
       <a {...link({ alert: alert.id })} aria-current={isShown ? "true" : undefined}>
         <Severity severity={alert.severity} state={alert.state} />
         <span class="alert-head">
-          <b>{kindWord(alert.kind)}</b> <bdi class="muted">{alert.model ?? alert.host ?? t("everything")}</bdi>
+          <b>{kindWord(alert.kind)}</b> <bdi class="muted">{shown(alert.model ?? alert.host ?? t("everything"), 60)}</bdi>
           <span class="alert-state">
             {t(alert.severity)}, {t(alert.state)}
             {alert.silenced && ` · ${t("silenced")}`}
-            {alert.acknowledged && ` · ${t("acknowledged", { by: alert.acknowledged.by || "–" })}`}
+            {alert.acknowledged && ` · ${t("acknowledged", { by: shown(alert.acknowledged.by || "–", 60) })}`}
           </span>
         </span>
         <time class="muted">
           {clock(alert.since)}
           {alert.until && ` – ${clock(alert.until)}`}
         </time>
-        <span class="sentence">{alert.text?.[language] ?? alert.text?.en}</span>
+        <Sentence alert={alert} />
       </a>
     </li>
   );
@@ -78,17 +77,17 @@ function Silences({ items, changed }: { items: Silence[]; changed: () => void })
           {items.map((each) => (
             <li key={each.id}>
               <span>
-                <b>{kindWord(each.kind)}</b> <bdi>{each.model ?? t("everything")}</bdi> {t("until", { time: clock(each.until) })}
+                <b>{kindWord(each.kind)}</b> <bdi>{shown(each.model ?? t("everything"), 60)}</bdi> {t("until", { time: clock(each.until) })}
                 {each.by && (
                   <span class="muted">
                     {" "}
-                    · <bdi>{each.by}</bdi>
+                    · <bdi>{shown(each.by)}</bdi>
                   </span>
                 )}
                 {each.comment && (
                   <span class="muted">
                     {" "}
-                    · <bdi>{each.comment}</bdi>
+                    · <bdi>{shown(each.comment, 300)}</bdi>
                   </span>
                 )}
               </span>

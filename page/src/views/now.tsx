@@ -7,13 +7,13 @@ import { type Band, bandsOf } from "../bands";
 import { OUTCOMES, CAUSES } from "../colors";
 import { Filters } from "../filters";
 import { count, duration, nsDuration, percent, rate, short } from "../format";
-import { Empty, Failed, Loading, Severity } from "../parts";
+import { Empty, Failed, Loading, Sentence, Severity } from "../parts";
 import { type Line, Plot } from "../plot";
 import { Servers } from "../servers";
 import { fineStep, iso, isLive, patience, range } from "../time";
 import { useTick } from "../live";
 import { go, link, question, type State, useUrl } from "../url";
-import { causeWord, kindWord, outcomeWord, t } from "../words";
+import { causeWord, outcomeWord, t } from "../words";
 
 const FAILED = ["server_error", "stream_error", "empty"];
 /** More alerts that are over than these are folded away. */
@@ -98,13 +98,12 @@ function AlertList({ bands, isKnown }: { bands: Band[]; isKnown: boolean }) {
 }
 
 function AlertRow({ band: { letter, alert } }: { band: Band }) {
-  const { language } = useUrl();
   return (
     <li class={`is-${alert.severity} ${alert.state === "firing" ? "is-firing" : ""}`}>
       <a {...link({ view: "alerts", alert: alert.id })}>
         <span class="letter">{letter}</span>
         <Severity severity={alert.severity} state={alert.state} />
-        <span class="sentence">{alert.text?.[language] ?? alert.text?.en ?? kindWord(alert.kind)}</span>
+        <Sentence alert={alert} />
         <span class="alert-state">{alert.state === "firing" ? t("firing") : t("resolved")}</span>
       </a>
     </li>

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
+from logproc.alerts import record
+from logproc.alerts.alert import Alert
 from tests.web.page import traffic
 from tests.web.page.browser import Browser
 from tests.web.page.conftest import Site
@@ -32,8 +36,19 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         line = traffic.request(rng, now - 1000 * (i + 1))
         lines.append(line | {"model": text, "user_id": text, "client": text, "user_agent": text, "path": text[:500]})
         lines.append(traffic.heartbeat(rng, now - 1000 * (i + 1)) | {"host": text, "service": text})
-    site = Site(tmp_path_factory.mktemp("hostile"), lines[::-1], now)
-    yield site.start()
+    site = Site(tmp_path_factory.mktemp("hostile"), sorted(lines, key=lambda line: line["time"]), now)
+    site.start()
+    since = traffic.time_text(now - 60_000)
+    with closing(sqlite3.connect(site.pipeline.state / "measure.db", timeout=30)) as database, database:
+        record.append(
+            database,
+            [
+                Alert(id=f"{i:016x}", kind="errors", severity="critical", state="firing", time=since, since=since,
+                      model=text, value=0.5, bound=0.1, n=9, examples=[text], text={"en": f"{text} fails: {text}"})
+                for i, text in enumerate((MARKUP, TURNED, LONG))
+            ],
+        )  # fmt: skip
+    yield site
     site.pipeline.kill()
 
 
@@ -45,6 +60,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ("view=why", ".groups tbody tr"),
         ("view=why&by=client", ".groups tbody tr"),
         ("view=why&by=user_id", ".groups tbody tr"),
+        ("view=alerts", ".alert-rows li"),
+        (f"view=alerts&alert={1:016x}", ".one .actions"),
     ],
 )
 def test_names_are_shown_as_text(hostile: Site, browser: Browser, view: str, ready: str) -> None:
