@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -251,7 +252,7 @@ class Delivery(RuleBasedStateMachine):
 
 
 EXAMPLES = int(os.environ.get("LOGPROC_EXAMPLES", "25"))
-TestDelivery = Delivery.TestCase
+TestDelivery = pytest.mark.timeout(600)(Delivery.TestCase)  # half a minute, but on a busy machine
 TestDelivery.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
