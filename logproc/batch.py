@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,18 +9,12 @@ import numpy.typing as npt
 
 from logproc import decode
 from logproc.decode import OddBlockError, Rejection
-from logproc.events import Gathered
+from logproc.events import Gathered, Lines
 from logproc.record import REQUEST, RequestRecord, ServerRecord
 from logproc.tailing.block import Block
 
 FEW_BYTES = 4096
 """A piece as small as this is read line by line."""
-
-
-LineAt = Callable[[int], tuple[int, bytes]]
-"""Of a request by its place: the offset of its line in the source, and the line without its newline."""
-Look = Callable[[Block, Sequence[RequestRecord], npt.NDArray[np.int32], LineAt, Gathered], None]
-"""Sees the requests that were just gathered, with the numbers of their kinds."""
 
 
 @dataclass(slots=True)
@@ -35,21 +28,21 @@ class Batch:
     """How many good lines, server lines included."""
 
 
-def read(block: Block, gathered: Gathered, now_ms: int, look: Look | None = None) -> Batch:
-    """Decode a block: its events go to `gathered`. `now_ms` is the wall clock, against which the future is judged.
-    `look` is called with the requests of each piece of it, and may ask for their lines.
+def read(block: Block, gathered: Gathered, now_ms: int) -> Batch:
+    """Decode a block: its events and their lines go to `gathered`. `now_ms` is the wall clock, against which the future
+    is judged.
 
     An odd block is halved until the odd lines are alone, so that one bad line does not slow the others down.
     """
     batch = Batch()
     if block.too_long:
-        _read_careful(block, gathered, now_ms, batch, look)
+        _read_careful(block, gathered, now_ms, batch)
     else:
-        _read_quick(block, gathered, now_ms, batch, look)
+        _read_quick(block, gathered, now_ms, batch)
     return batch
 
 
-def _read_quick(block: Block, gathered: Gathered, now_ms: int, batch: Batch, look: Look | None) -> None:
+def _read_quick(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
     kinds = gathered.kinds
     try:
         rows, ends, present = decode.records(block.data, kinds.decoder)
@@ -68,48 +61,42 @@ def _read_quick(block: Block, gathered: Gathered, now_ms: int, batch: Batch, loo
             kind = kind[places]
         seconds = gathered.add(rows, kind, now_ms, present, _seconds(servers, now_ms))
     except OddBlockError:
-        _read_halves(block, gathered, now_ms, batch, look)
+        _read_halves(block, gathered, now_ms, batch)
         return
-    if look is not None:
-
-        def line_at(row: int) -> tuple[int, bytes]:
-            place = row if places is None else int(places[row])
-            start = int(ends[place - 1]) + 1 if place else 0
-            offset = block.start + start if block.origins is None else block.origins[place]
-            return offset, bytes(block.data[start : int(ends[place])])
-
-        look(block, rows, kind, line_at, gathered)
+    gathered.keep(Lines(block.first_line, block.start, bytes(block.data), ends, places, block.origins))
     batch.lines += count
     batch.servers += zip(seconds, (record for _, record in servers), strict=True)
 
 
-def _read_halves(block: Block, gathered: Gathered, now_ms: int, batch: Batch, look: Look | None) -> None:
+def _read_halves(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
     size = len(block.data)
     middle = bytes(block.data).rfind(b"\n", 0, size // 2) + 1 if size > FEW_BYTES else 0
     if middle <= 0:
-        _read_careful(block, gathered, now_ms, batch, look)
+        _read_careful(block, gathered, now_ms, batch)
         return
     for start, end in ((0, middle), (middle, size)):
-        _read_quick(block.part(start, end), gathered, now_ms, batch, look)
+        _read_quick(block.part(start, end), gathered, now_ms, batch)
 
 
-def _read_careful(block: Block, gathered: Gathered, now_ms: int, batch: Batch, look: Look | None) -> None:
+def _read_careful(block: Block, gathered: Gathered, now_ms: int, batch: Batch) -> None:
     good, bad = decode.lines(block, now_ms)
     batch.rejected += bad
     batch.lines += len(good)
     rows: list[RequestRecord] = []
-    lines: list[tuple[int, bytes]] = []
+    raws: list[bytes] = []
+    offsets: list[int] = []
     servers: list[tuple[int, ServerRecord]] = []
     for line in good:
         if isinstance(line.record, ServerRecord):
             servers.append((len(rows), line.record))
         elif isinstance(line.record, RequestRecord) and line.record.event == REQUEST:
             rows.append(line.record)
-            lines.append((line.offset, line.raw))
+            raws.append(line.raw)
+            offsets.append(line.offset)
     kind = gathered.kinds.of(rows)
     seconds = gathered.add(rows, kind, now_ms, others=_seconds(servers, now_ms))
-    if look is not None:
-        look(block, rows, kind, lines.__getitem__, gathered)
+    ends = np.cumsum([len(raw) + 1 for raw in raws], dtype=np.int64) - 1
+    gathered.keep(Lines(block.first_line, block.start, b"\n".join(raws), ends, None, offsets))
     batch.servers += zip(seconds, (record for _, record in servers), strict=True)
 
 

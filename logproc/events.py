@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -62,14 +62,36 @@ class Events:
         return len(self.kind)
 
 
+class Lines(NamedTuple):
+    """The lines of the requests of one block, for those of which something more is asked."""
+
+    first_line: bytes
+    """See `Block.first_line`."""
+    start: int
+    data: bytes
+    ends: Ints
+    """Where in `data` each line ends, without its newline."""
+    places: Ints | None
+    """Which of the lines are the requests; None: all."""
+    origins: Sequence[int] | None
+    """Where in the source each line begins; None: one after the other from `start` on."""
+
+    def __len__(self) -> int:
+        return len(self.ends if self.places is None else self.places)
+
+    def at(self, row: int) -> tuple[int, bytes]:
+        """Of a request by its place among them the offset of its line in the source, and the line."""
+        place = row if self.places is None else int(self.places[row])
+        begin = int(self.ends[place - 1]) + 1 if place else 0
+        offset = self.start + begin if self.origins is None else self.origins[place]
+        return offset, self.data[begin : int(self.ends[place])]
+
+
 class Gathered:
     """The events of several blocks on their way to become arrays: numpy is slow for few values, and quick for many."""
 
     def __init__(self, kinds: Kinds) -> None:
         self.kinds = kinds
-        self.latest_times: Ints = np.empty(0, np.int64)
-        self.latest_seconds: Ints = np.empty(0, np.int64)
-        """As in `Events`, of the records that were taken last; their other columns by `latest`."""
         self.newest_s = 0
         """The newest second read so far in the source of the next block, but never in the future."""
         self._reset()
@@ -80,6 +102,8 @@ class Gathered:
         self._times: list[Ints] = []
         self._seconds: list[Ints] = []
         self._columns: dict[str, list[Floats]] = {}
+        self._lines: list[Lines] = []
+        self.kept_bytes = 0
 
     def __len__(self) -> int:
         return self._count
@@ -127,7 +151,6 @@ class Gathered:
         else:
             seconds = self._marked(seconds, now_ms // 1000)
         self._seconds.append(seconds)
-        self.latest_times, self.latest_seconds = times, seconds
         self._count += len(rows)
         return of_others.tolist()
 
@@ -145,10 +168,14 @@ class Gathered:
         seconds[seconds < np.maximum(newest, before) - LATE_S] = TOO_LATE
         return seconds
 
-    def latest(self, name: str) -> Floats | None:
-        """A column of the records that were taken last; None where it was never known."""
-        parts = self._columns.get(name)
-        return parts[-1] if parts else None
+    def keep(self, lines: Lines) -> None:
+        """Keep the lines of the records that were just added, until these are taken."""
+        self._lines.append(lines)
+        self.kept_bytes += len(lines.data)
+
+    def take_lines(self) -> list[Lines]:
+        """What was kept, in the order of the events; to be asked for before these."""
+        return self._lines
 
     def take(self) -> Events:
         """Everything gathered, as arrays; what comes next begins anew."""

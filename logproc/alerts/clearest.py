@@ -1,7 +1,7 @@
 """The requests that show trouble most clearly: at most three of each sort for every model and slot of time.
 
-They are found while the bytes of their lines are at hand, since the id of a line may be made of these. The three with
-the highest values of a slot are among the three of each part of it: merging is choosing again.
+They are found while the bytes of their lines are still kept, since the id of a line may be made of these. The three
+with the highest values of a slot are among the three of each part of it: merging is choosing again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from logproc.alerts.alert import Kind
 from logproc.alerts.columns import Ints
-from logproc.batch import LineAt
-from logproc.events import TOO_LATE, Floats, Gathered
+from logproc.events import TOO_LATE, Events, Floats, Lines
+from logproc.flags import FLAGS
 from logproc.ids import derived_id, id_text
-from logproc.record import RequestRecord, line_id_bytes
-from logproc.tailing.block import Block
+from logproc.kinds import Kinds
+from logproc.record import line_id_bytes
 
 if TYPE_CHECKING:
     from logproc.alerts.gather import Gatherer
@@ -38,6 +38,9 @@ LEAST_TO_BLAME: Final = 8
 LEAST_SHARE: Final = 0.1
 """Whoever sent fewer of them is not named."""
 
+_EMPTY: Final = 1 << FLAGS.index("empty_completion")
+
+Mask = npt.NDArray[np.bool_]
 Sort = Literal["slow", "first_token", "speed", "error", "empty"]
 SORT_OF: Final[dict[Kind, Sort]] = {
     "latency_p99": "slow", "latency_p95": "slow", "drift": "slow", "ttft": "first_token",
@@ -100,82 +103,80 @@ def _clearest(pick: Pick) -> tuple[float, int, str]:
 
 
 class Finder:
-    """Finds them in the requests of a block."""
+    """Finds them among the requests that are added up."""
 
     def __init__(self, gatherer: Gatherer) -> None:
         self._gatherer = gatherer
-        self._known: object = None
+        self._known: tuple[Kinds | None, int] = None, 0
 
-    def look(self, slots: Slots, block: Block, rows: Sequence[RequestRecord], kind: npt.NDArray[np.int32],
-             line_at: LineAt, gathered: Gathered) -> None:  # fmt: skip
-        """Add the clearest of the requests that were gathered last to `slots`."""
-        if not len(rows):
-            return
-        if self._known != (gathered.kinds, len(gathered.kinds.list)):
-            self._learn(gathered)
-        duration, ttft, completion = (gathered.latest(name) for name in ("duration_ms", "ttft_ms", "completion_tokens"))
-        assert duration is not None
-        assert completion is not None
-        if self._has_twins:
-            twin = gathered.kinds.twins[kind]
-            kind = np.where((completion == 0) & (twin >= 0), twin, kind)
-        wanted = (duration > self._least["slow"]) | self._is_bad.take(kind)
-        if ttft is not None:
-            wanted |= ttft > self._least["first_token"]
-        tpot = gathered.latest("tpot_ms")
-        if tpot is not None:
-            wanted |= tpot > self._least["speed"]
-        found = np.flatnonzero(wanted)
-        found = found[gathered.latest_seconds[found] != TOO_LATE]
+    def look(
+        self, slots: Slots, events: Events, kinds: Kinds, flags: npt.NDArray[np.uint8], lines: Sequence[Lines]
+    ) -> None:
+        """Add the clearest of the requests to `slots`; `lines` are those of the events, in order."""
+        if self._known != (kinds, len(kinds.list)):
+            self._learn(kinds)
+        is_error = self._gatherer.is_error.take(events.kind)
+        is_empty = ((flags & _EMPTY) != 0) & self._gatherer.is_empty.take(events.kind)
+        wanted = (events.duration_ms > self._least["slow"]) | is_error | is_empty
+        if events.ttft_ms is not None:
+            wanted |= events.ttft_ms > self._least["first_token"]
+        if events.tpot_ms is not None:
+            wanted |= events.tpot_ms > self._least["speed"]
+        found = np.flatnonzero(wanted & (events.second != TOO_LATE))
         if not len(found):
             return
-        seconds = gathered.latest_seconds[found]
-        kind, duration, completion = kind[found], duration[found], completion[found]
+        seconds, times, kind = events.second[found], events.time_ms[found], events.kind[found]
         model = self._gatherer.model_of_kind.take(kind)
         group = model * (1 << 40) + seconds // SLOT_S
+        for sort, value in self._values(events, found, kind, is_error[found], is_empty[found]).items():
+            best = _highest(value, times, group)
+            self._pick(slots, sort, found[best], value[best].round(3), model[best], seconds[best], times[best], lines)
+
+    def _values(
+        self, events: Events, found: Ints, kind: npt.NDArray[np.int32], is_error: Mask, is_empty: Mask
+    ) -> dict[Sort, Floats]:
+        """How clearly each of the requests shows each sort of trouble; NaN: not at all."""
         base, per_prompt, per_token = (bound.take(kind) for bound in self._gatherer.bounds[-3:])
-        prompt, cached = gathered.latest("prompt_tokens"), gathered.latest("cached_tokens")
-        assert prompt is not None
-        uncached = _or_0(prompt[found])
-        if cached is not None:
-            uncached = np.maximum(uncached - _or_0(cached[found]), 0.0)
+        uncached = _or_0(events.prompt_tokens[found])
+        if events.cached_tokens is not None:
+            uncached = np.maximum(uncached - _or_0(events.cached_tokens[found]), 0.0)
         first = base + per_prompt * uncached
+        duration = events.duration_ms[found]
         values: dict[Sort, Floats] = {}
         over = duration > self._bound["slow"].take(kind)
         if over.any():  # where the size is not known it is not slow for its size
-            values["slow"] = np.where(over, duration - first - per_token * completion, np.nan)
-        if ttft is not None:
-            ttft = ttft[found]
+            values["slow"] = np.where(over, duration - first - per_token * events.completion_tokens[found], np.nan)
+        if events.ttft_ms is not None:
+            ttft = events.ttft_ms[found]
             values["first_token"] = np.where(ttft > self._bound["first_token"].take(kind), ttft - first, np.nan)
-        if tpot is not None:
-            tpot = tpot[found]
+        if events.tpot_ms is not None:
+            tpot = events.tpot_ms[found]
             values["speed"] = np.where(tpot > self._bound["speed"].take(kind), tpot, np.nan)
-        is_error, is_empty = self._is_error.take(kind), self._is_empty.take(kind)
         if is_error.any():  # the first are as clear as any
             values["error"] = np.where(is_error, 1.0, np.nan)
         if is_empty.any():
-            for place in np.flatnonzero(is_empty).tolist():
-                is_empty[place] = _is_odd(rows[found[place]])
             values["empty"] = np.where(is_empty, 1.0, np.nan)
-        times, names = gathered.latest_times[found], list(self._gatherer.models)
-        for sort, value in values.items():
-            best = _highest(value, times, group)
-            for at, number, second, clear, time_ms in zip(
-                *(column[best].tolist() for column in (found, model, seconds, value.round(3), times)), strict=True
-            ):
-                picks = slots.setdefault((names[number], second // SLOT_S), {}).setdefault(sort, [])
-                if len(picks) == MOST:
-                    if (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
-                        continue
-                    picks.pop()
-                row = rows[at]
-                pick = Pick(
-                    clear, time_ms, _id_of(block, *line_at(at), time_ms), row.user_id or row.api_key_id or row.client
-                )
-                insort(picks, pick, key=_clearest)
+        return values
 
-    def _learn(self, gathered: Gathered) -> None:
-        kinds = gathered.kinds
+    def _pick(
+        self, slots: Slots, sort: Sort, found: Ints, value: Floats, model: Ints, seconds: Ints, times: Ints,
+        lines: Sequence[Lines],
+    ) -> None:  # fmt: skip
+        """Put requests into their slots where they are clearer than those there."""
+        names = list(self._gatherer.models)
+        ends = np.cumsum([len(each) for each in lines])
+        which = np.searchsorted(ends, found, side="right")
+        rows = found - (ends - [len(each) for each in lines])[which]
+        columns = (which, rows, value, model, seconds, times)
+        for part, row, clear, number, second, time_ms in zip(*(each.tolist() for each in columns), strict=True):
+            picks = slots.setdefault((names[number], second // SLOT_S), {}).setdefault(sort, [])
+            if len(picks) == MOST:
+                if (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
+                    continue
+                picks.pop()
+            insort(picks, Pick(clear, time_ms, *_who(lines[part], row, time_ms)), key=_clearest)
+
+    def _learn(self, kinds: Kinds) -> None:
         self._gatherer.learn(kinds)
         self._known = kinds, len(kinds.list)
         bounds = {"slow": ("duration_s", "duration_p95_s"), "first_token": ("ttft_s",), "speed": ("tokens_per_second",)}
@@ -190,9 +191,6 @@ class Finder:
         self._least = {
             sort: float(np.min(bound, where=~np.isnan(bound), initial=np.inf)) for sort, bound in self._bound.items()
         }
-        self._has_twins = bool((kinds.twins >= 0).any())
-        self._is_error, self._is_empty = self._gatherer.is_error, self._gatherer.is_empty
-        self._is_bad = self._is_error | self._is_empty
 
 
 def _highest(value: Floats, times: Ints, group: Ints) -> Ints:
@@ -211,26 +209,26 @@ def _or_0(values: Floats) -> Floats:
     return np.where(np.isnan(values), 0.0, values)
 
 
-def _is_odd(row: RequestRecord) -> bool:
-    """As the flag `empty_completion`: two tokens were allowed, and no tool was called."""
-    return row.completion_tokens is not None and (row.max_tokens is None or row.max_tokens > 1) and not row.tool_calls
-
-
-class _WithId(msgspec.Struct):
+class _Named(msgspec.Struct):
     id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    user_id: str | None = None
+    api_key_id: str | None = None
+    client: str | None = None
 
 
-_decode_id: Final = msgspec.json.Decoder(_WithId).decode
+_decode: Final = msgspec.json.Decoder(_Named).decode
 
 
-def _id_of(block: Block, offset: int, raw: bytes, time_ms: int) -> str:
-    """The `event.id` of a line."""
-    own = _decode_id(raw).id
-    if not isinstance(own, msgspec.UnsetType):
+def _who(lines: Lines, row: int, time_ms: int) -> tuple[str, str | None]:
+    """The `event.id` of a line, and who sent the request."""
+    offset, raw = lines.at(row)
+    named = _decode(raw)
+    who = named.user_id or named.api_key_id or named.client
+    if not isinstance(named.id, msgspec.UnsetType):
         try:
-            text = msgspec.json.decode(own)
+            text = msgspec.json.decode(named.id)
         except (msgspec.DecodeError, UnicodeDecodeError):  # a number beyond all bounds
             text = None
         if line_id_bytes(text, time_ms) is not None:
-            return str(text)
-    return id_text(derived_id(block.first_line, offset, raw, time_ms))
+            return str(text), who
+    return id_text(derived_id(lines.first_line, offset, raw, time_ms)), who

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from logproc.alerts.alert import SEVERITIES, Alert, Severity
 
@@ -56,3 +58,14 @@ class Life(msgspec.Struct):
         elif second - self.calm_since >= CALM_S:
             return "resolved"
         return None
+
+    def unchanged_for(self, second: int, level: npt.NDArray[np.int8], is_well: npt.NDArray[np.bool_]) -> int:
+        """In how many of the seconds from `second` on `step` would change nothing; shape of both arrays (seconds,)."""
+        if not self.firing:
+            return 0
+        if self.calm_since is None:
+            news = (level > self.level) | ((level == 0) & is_well)
+        else:
+            news = (level > 0) | ~is_well
+            news[max(0, self.calm_since + CALM_S - second) :] = True
+        return int(np.argmax(news)) if news.any() else len(news)

@@ -80,20 +80,40 @@ class ShareAlerts:
         self, detector: ShareDetector, judged: dict[str, Judged], start: int, end: int, slow: dict[str, Mask]
     ) -> None:
         """Lead the alerts of one kind through the seconds in which there is something to lead."""
-        any_level = np.zeros(end - start, np.bool_)
-        for each in judged.values():
-            any_level |= each.level > 0
         place = 0
         while place < end - start:
-            if not self._lives.models_with(detector.kind):
-                ahead = np.flatnonzero(any_level[place:])
-                if not len(ahead):
-                    break
-                place += int(ahead[0])
-            self._second(detector, judged, start + place, place)
-            if detector.kind in _SLOW:
-                self._mark(detector.kind, slow, place)
-            place += 1
+            unchanged = self._unchanged_for(detector.kind, judged, start + place, place, end - start - place)
+            if unchanged and detector.kind in _SLOW:
+                self._mark(detector.kind, slow, place, place + unchanged)
+            place += unchanged
+            if place < end - start:
+                self._second(detector, judged, start + place, place)
+                if detector.kind in _SLOW:
+                    self._mark(detector.kind, slow, place, place + 1)
+                place += 1
+
+    def _unchanged_for(self, kind: Kind, judged: dict[str, Judged], second: int, place: int, most: int) -> int:
+        """In how many seconds from `place` on there is nothing to lead."""
+        lives = {model: self._lives.open[kind, model, ""] for model in self._lives.models_with(kind)}
+        if lives and any(each == kind for each, _ in self.unsure):
+            return 0
+        together = lives.pop("", None)
+        if together is not None:
+            level = np.zeros(most, np.int8)
+            is_well = np.ones(most, np.bool_)
+            for each in judged.values():
+                np.maximum(level, each.level[place:], out=level)
+                is_well &= each.is_well[place:]
+            return together.unchanged_for(second, level, is_well)
+        for model, found in judged.items():
+            if model in lives:
+                most = min(most, lives.pop(model).unchanged_for(second, found.level[place:], found.is_well[place:]))
+            else:
+                begins = found.level[place : place + most] > 0
+                most = int(np.argmax(begins)) if begins.any() else most
+        for life in lives.values():  # of models without a request
+            most = min(most, life.unchanged_for(second, np.zeros(most, np.int8), np.ones(most, np.bool_)))
+        return most
 
     def _second(self, detector: ShareDetector, judged: dict[str, Judged], second: int, place: int) -> None:
         """One second of one kind."""
@@ -119,12 +139,12 @@ class ShareAlerts:
             else:
                 self.unsure.pop((kind, model), None)
 
-    def _mark(self, kind: Kind, slow: dict[str, Mask], place: int) -> None:
+    def _mark(self, kind: Kind, slow: dict[str, Mask], place: int, end: int) -> None:
         for model in self._lives.models_with(kind):
             if self._lives.open[kind, model, ""].firing:
                 for covered in [model] if model else slow:
                     if covered in slow:
-                        slow[covered][place] = True
+                        slow[covered][place:end] = True
 
     def _who(self, kind: Kind, model: str, judged: dict[str, Judged], second: int, place: int) -> str | None:
         """Whether it is the model alone (its name) or everything (no name); None while that is not clear."""

@@ -30,7 +30,7 @@ def tally(
     now = clock()
     gathered, source = totals.gathered, block.source
     gathered.newest_s = totals.newest_s.get(source, 0)
-    batch = read(block, gathered, now, totals.look)
+    batch = read(block, gathered, now)
     totals.newest_s[source] = gathered.newest_s
     totals.fold_when_many()
     tables = totals.tables

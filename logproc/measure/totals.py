@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -12,19 +12,19 @@ from logproc.alerts.buckets import Buckets
 from logproc.alerts.clearest import Finder
 from logproc.alerts.gather import Gatherer
 from logproc.alerts.server_lines import Line
-from logproc.batch import LineAt
 from logproc.events import Events, Floats, Gathered
 from logproc.flags import FLAGS, Flagger
 from logproc.kinds import Kind, Kinds
 from logproc.measure.catalog import catalog
 from logproc.measure.table import Table
-from logproc.record import RequestRecord
 from logproc.settings import Settings
 from logproc.sketch import bins_of, empty_bins
-from logproc.tailing.block import Block
 
 FOLD_AT: Final = 16_384
 """So many requests are gathered before they are added up: numpy's cost a call is then spread thin."""
+
+FOLD_AT_BYTES: Final = 4 << 20
+"""So many bytes of lines are kept at most until then."""
 
 _EXACT: Final = float(1 << 53)
 _UNSEEN: Final = -2
@@ -88,29 +88,20 @@ class Totals:
         self._edges_ms = {name: np.array(self.tables[name].metric.edges) * 1000 for name in _HISTOGRAMS}
         self._rows: dict[str, npt.NDArray[np.int64]] = {}
 
-    def look(
-        self,
-        block: Block,
-        rows: Sequence[RequestRecord],
-        kind: npt.NDArray[np.int32],
-        line_at: LineAt,
-        gathered: Gathered,
-    ) -> None:
-        """Keep the clearest of the requests that were just gathered; see `batch.Look`."""
-        self._finder.look(self.buckets.clearest, block, rows, kind, line_at, gathered)
-
     def fold_when_many(self) -> None:
         """Add up once enough was gathered, or there are too many kinds to go on with."""
-        if len(self.gathered) >= FOLD_AT or self.kinds.is_full:
+        if len(self.gathered) >= FOLD_AT or self.gathered.kept_bytes >= FOLD_AT_BYTES or self.kinds.is_full:
             self.fold()
 
     def fold(self) -> None:
         """Add up what was gathered since the last time."""
         if len(self.gathered):
+            lines = self.gathered.take_lines()
             events = self.gathered.take()
             bits = self._flagger.bits(events, self.kinds)
             self._count(events, bits)
             self.gatherer.add(events, self.kinds, bits, self.buckets)
+            self._finder.look(self.buckets.clearest, events, self.kinds, bits, lines)
             for name, (column, labels) in _HISTOGRAMS.items():
                 self._observe(name, events.kind, getattr(events, column), labels)
             self._sketch(events)

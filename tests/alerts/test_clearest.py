@@ -135,6 +135,7 @@ def _of(log: Log, sizes: list[int]) -> Slots:
             tally(totals, Servers(), block(data), lambda: (BEGIN + DAY) * 1000, None)
         place += size
     assert place >= len(log)
+    totals.fold()
     return totals.buckets.clearest
 
 
@@ -146,6 +147,7 @@ def _slots(path: Path, size: int) -> Slots:
     totals = Totals(Settings.model_validate({"logs": {"paths": ["-"]}}))
     for each in blocks(str(path), size=size):
         tally(totals, Servers(), each, lambda: (BEGIN + DAY) * 1000, None)
+    totals.fold()
     return totals.buckets.clearest
 
 

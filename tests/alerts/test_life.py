@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logproc.alerts.alert import CAUSES, KINDS, Alert
-from logproc.alerts.life import CALM_S
+from logproc.alerts.life import CALM_S, Life
 from logproc.alerts.sentences import sentences
 from tests.alerts.play import (
     FAILED,
@@ -246,3 +249,33 @@ def test_every_kind_with_every_cause_has_its_two_sentences_whatever_is_unknown(k
                 assert told["en"].count("None") == 0
                 assert told["en"] != told["zh"]
                 assert all("{" not in text for text in told.values())
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 0, 0, 1, 2]), st.booleans()), min_size=1, max_size=60),
+    st.integers(0, 2),
+)
+def test_what_would_change_nothing_can_be_left_out(seconds: list[tuple[int, bool]], long: int) -> None:
+    """Every second is repeated, so that an alert may also end for having been well for long."""
+    level = np.repeat(np.array([each for each, _ in seconds], np.int8), 1 + 50 * long)
+    is_well = np.repeat(np.array([well for _, well in seconds]), 1 + 50 * long)
+    stepped, leaping = (Life(since=0, began=0, level=1, firing=True) for _ in range(2))
+    changes: list[list[tuple[int, str]]] = [[], []]
+
+    for second in range(len(level)):
+        change = stepped.step(second, int(level[second]), 0, is_well=bool(is_well[second]))
+        if change:
+            changes[0].append((second, change))
+        if change == "resolved":
+            break
+    second = 0
+    while (second := second + leaping.unchanged_for(second, level[second:], is_well[second:])) < len(level):
+        change = leaping.step(second, int(level[second]), 0, is_well=bool(is_well[second]))
+        if change:
+            changes[1].append((second, change))
+        if change == "resolved":
+            break
+        second += 1
+
+    assert changes[0] == changes[1]
+    assert stepped == leaping
