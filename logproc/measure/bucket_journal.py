@@ -28,6 +28,17 @@ CREATE TABLE IF NOT EXISTS hours (
 """
 """`cells` are the columns that are not 0: two bytes each where they stand in the fact `columns`, then eight each."""
 
+STRETCHES: Final = """
+CREATE TABLE IF NOT EXISTS stretches (
+    number INTEGER PRIMARY KEY, model TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, cells BLOB NOT NULL
+) STRICT;
+"""
+"""All there was of a model from one second to another, as `_Stretch` in MessagePack. Of several the last one holds, and
+what stands in `seconds` is newer.
+"""
+MANY: Final = 64
+"""So many seconds at once are written as a stretch: a backlog is read, and rows would cost more than the reading."""
+
 CLEAREST: Final = """
 CREATE TABLE IF NOT EXISTS clearest (
     slot INTEGER NOT NULL, model TEXT NOT NULL, picks BLOB NOT NULL, PRIMARY KEY (slot, model)
@@ -39,6 +50,8 @@ _PUT_SECOND: Final = (
     "INSERT INTO seconds (second, model, cells) VALUES (?, ?, ?) "
     "ON CONFLICT (second, model) DO UPDATE SET cells = excluded.cells"
 )
+_PUT_STRETCH: Final = "INSERT INTO stretches (model, first, last, cells) VALUES (?, ?, ?, ?)"
+_NARROW: Final = (1 << 31) - 1
 _PUT_HOUR: Final = (
     "INSERT INTO hours (hour, model, cells) VALUES (?, ?, ?) "
     "ON CONFLICT (hour, model) DO UPDATE SET cells = excluded.cells"
@@ -72,8 +85,12 @@ class BucketJournal:
         if "judge" in facts:
             judge.restore(_decode(facts["judge"]))
         places = np.array([judge.columns.at.get(name, -1) for name in names], np.int64)
+        for model, cells in connection.execute("SELECT model, cells FROM stretches ORDER BY number"):
+            judge.history.seconds.rows.setdefault(model, {}).update(_unrolled(cells, places, len(judge.columns)))
         for second, model, cells in connection.execute("SELECT second, model, cells FROM seconds"):
-            judge.history.seconds.add_row(model, second, _unpacked(cells, places, len(judge.columns)))
+            judge.history.seconds.rows.setdefault(model, {})[second] = _unpacked(cells, places, len(judge.columns))
+        if judge.judged is not None:
+            judge.history.seconds.forget_before(judge.judged - KEEP_S)
         for hour, model, cells in connection.execute("SELECT hour, model, cells FROM hours"):
             judge.history.hours.add(model, hour, _unpacked(cells, places, len(judge.columns)))
         for slot, model, picks in connection.execute("SELECT slot, model, picks FROM clearest"):
@@ -91,12 +108,12 @@ class BucketJournal:
         """Everything that changed since `saved`. Raises sqlite3.Error."""
         if self._columns != judge.columns.names:
             connection.execute(_PUT_FACT, ("columns", json.dumps(judge.columns.names).encode()))
-        kept, hours = judge.history.seconds.rows, judge.history.hours.rows
-        seconds = [(second, model) for model, second in judge.history.dirty if second in kept.get(model, ())]
-        cells = _packed([kept[model][second] for second, model in seconds])
-        connection.executemany(_PUT_SECOND, [(*key, blob) for key, blob in zip(seconds, cells, strict=True)])
+            connection.execute("DELETE FROM seconds")  # everything is dirty
+            connection.execute("DELETE FROM stretches")
+        _save_seconds(connection, judge)
         if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
             connection.execute("DELETE FROM seconds WHERE second < ?", (judge.judged - KEEP_S,))
+            connection.execute("DELETE FROM stretches WHERE last < ?", (judge.judged - KEEP_S,))
             connection.execute("DELETE FROM clearest WHERE slot < ?", ((judge.judged - KEEP_S) // SLOT_S,))
             connection.execute("DELETE FROM hours WHERE hour < ?", (judge.judged // 3600 - DAYS * 24 - 1,))
         clearest = judge.history.clearest
@@ -107,6 +124,7 @@ class BucketJournal:
                 for model, slot in judge.history.dirty_slots & clearest.keys()
             ],
         )
+        hours = judge.history.hours.rows
         changed = [(hour, model) for model, hour in judge.history.hours.dirty if hour in hours.get(model, ())]
         cells = _packed([hours[model][hour] for hour, model in changed])
         connection.executemany(_PUT_HOUR, [(*key, blob) for key, blob in zip(changed, cells, strict=True)])
@@ -123,6 +141,67 @@ class BucketJournal:
         judge.has_changed = False
         if judge.judged is not None and judge.judged >= self._forgotten + _FORGET_EVERY_S:
             self._forgotten = judge.judged
+
+
+def _save_seconds(connection: sqlite3.Connection, judge: Judge) -> None:
+    """The seconds that changed, those of a backlog as stretches."""
+    changed: dict[str, list[int]] = {}
+    for model, second in judge.history.dirty:
+        if second in judge.history.seconds.rows.get(model, ()):
+            changed.setdefault(model, []).append(second)
+    for model, seconds in changed.items():
+        kept = judge.history.seconds.rows[model]
+        if len(seconds) < MANY:
+            cells = _packed([kept[second] for second in seconds])
+            connection.executemany(
+                _PUT_SECOND, [(second, model, blob) for second, blob in zip(seconds, cells, strict=True)]
+            )
+            continue
+        first, last = min(seconds), max(seconds)
+        rolled = _rolled({second: row for second, row in kept.items() if first <= second <= last})
+        connection.execute("DELETE FROM seconds WHERE second BETWEEN ? AND ? AND model = ?", (first, last, model))
+        connection.execute(_PUT_STRETCH, (model, first, last, rolled))
+
+
+class _Stretch(msgspec.Struct, array_like=True):
+    """Of each second the columns that are not 0 in all of them."""
+
+    seconds: bytes
+    """int64"""
+    columns: bytes
+    """uint16: where they stand in the fact `columns`"""
+    values: bytes
+    """int32 where that is wide enough, else int64; shape (seconds, columns)"""
+    is_wide: bool
+
+
+_decode_stretch: Final = msgspec.msgpack.Decoder(_Stretch).decode
+
+
+def _rolled(rows: Mapping[int, Ints]) -> bytes:
+    table = np.array(list(rows.values()))
+    used = np.flatnonzero(table.any(axis=0))
+    values = table[:, used]
+    is_wide = bool(values.max(initial=0) > _NARROW or values.min(initial=0) < -_NARROW)
+    return msgspec.msgpack.encode(
+        _Stretch(
+            np.array(list(rows), np.int64).tobytes(),
+            used.astype(np.uint16).tobytes(),
+            values.astype(np.int64 if is_wide else np.int32).tobytes(),
+            is_wide,
+        )
+    )
+
+
+def _unrolled(cells: bytes, places: Ints, count: int) -> dict[int, Ints]:
+    """The rows by second, by the present columns."""
+    stretch = _decode_stretch(cells)
+    seconds = np.frombuffer(stretch.seconds, np.int64)
+    at = places[np.frombuffer(stretch.columns, np.uint16)]
+    values = np.frombuffer(stretch.values, np.int64 if stretch.is_wide else np.int32).reshape(len(seconds), len(at))
+    table = np.zeros((len(seconds), count), np.int64)
+    table[:, at[at >= 0]] = values[:, at >= 0]
+    return dict(zip(seconds.tolist(), table, strict=True))
 
 
 def _packed(rows: list[Ints]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ import structlog
 from logproc.alerts.alert import Alert
 from logproc.alerts.judge import Judge
 from logproc.alerts.record import SCHEMA as ALERTS
-from logproc.measure.bucket_journal import BUCKETS, CLEAREST, BucketJournal
+from logproc.measure.bucket_journal import BUCKETS, CLEAREST, STRETCHES, BucketJournal
 from logproc.measure.servers import Server, Servers
 from logproc.measure.table import Table
 from logproc.measure.totals import Totals
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS servers (host TEXT, pid TEXT, server BLOB NOT NULL, P
 STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 """
-MIGRATIONS: Final = (BUCKETS + ALERTS, CLEAREST)
+MIGRATIONS: Final = (BUCKETS + ALERTS, CLEAREST, STRETCHES)
 _NEW_SERIES: Final = "INSERT OR REPLACE INTO series (cells, metric, row, labels) VALUES (?, ?, ?, ?)"
 _KNOWN_SERIES: Final = "UPDATE series SET cells = ? WHERE metric = ? AND row = ?"
 _PUT_FACT: Final = (
@@ -53,7 +53,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, schema=SCHEMA + BUCKETS + ALERTS + CLEAREST, migrations=MIGRATIONS)
+        self._database = Database(path, schema=SCHEMA + BUCKETS + ALERTS + CLEAREST + STRETCHES, migrations=MIGRATIONS)
         self._connection = self._database.connection
         self._buckets = BucketJournal()
         self._facts: dict[str, bytes] = {}
