@@ -19,6 +19,7 @@ OwnId = msgspec.Raw | msgspec.UnsetType
 
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _QUOTED: Final = 24  # 22 characters and their quotes
 _BYTE_WEIGHTS: Final = np.array([1 << shift for shift in range(40, -1, -8)], np.int64)
 
@@ -97,7 +98,7 @@ def id_times(prefixes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 def id_text(raw: bytes) -> str:
     """The 22 characters of an id of 16 bytes."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_URLSAFE).decode("ascii")
 
 
 def id_bytes(text: Any) -> bytes | None:
