@@ -48,7 +48,8 @@ def load(vllm_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Load
     print(done.stderr[-4000:])
     rows = {row["method"]: row for row in json.loads(done.stdout)}
     off: dict[str, Any] = {"duration_s": None, "duration_p95_s": None, "tokens_per_second": None, "empty_ratio": None}
-    settings = {"logs": {"paths": [str(server.access_log)]}, "state": str(folder / "state"), "thresholds": off}
+    settings: dict[str, Any] = {"logs": {"paths": [str(server.access_log)]}, "thresholds": off}
+    settings |= {"state": str(folder / "state"), "http": {"listen": "127.0.0.1:0"}}
     (folder / "pipeline.yaml").write_text(json.dumps(settings))
     read = _logproc("run", str(folder / "pipeline.yaml"), "--once")
     assert read.returncode == 0, read.stderr
