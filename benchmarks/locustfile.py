@@ -1,6 +1,6 @@
 """Load on an OpenAI-compatible server, for Locust: whole answers, times to first token and gaps as rows of their own.
 
-pip install 'logproc[load]'
+pip install '.[load]'
 locust -f benchmarks/locustfile.py --host http://localhost:8000 --headless --users 8 --spawn-rate 4 --run-time 60s
 
 An answer counts as failed when it has no content, breaks off, or holds an error event, whatever its HTTP status.

@@ -19,7 +19,7 @@ from logproc.cli_common import read_settings as _settings
 
 app = typer.Typer(
     name="logproc",
-    help="Turns the access logs of LLM inference servers into metrics, searchable documents and flags.",
+    help="Turns the access logs of LLM inference servers into metrics, searchable documents and alerts.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -65,7 +65,7 @@ def run(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Read everything that is there now, then exit.")] = False,
 ) -> None:
-    """Follow the logs until stopped: metrics, documents and flags."""
+    """Follow the logs until stopped: metrics, documents and alerts."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # told to stop before there is anything to finish
     settings = _settings(pipeline)
     from logproc.app import CONSUMERS, App, UnsupportedError
@@ -92,7 +92,13 @@ def run(
         signal.signal(number, lambda *_: pipeline_app.ask_to_stop())
     pipeline_app.start()
     address = pipeline_app.web.address if pipeline_app.web else None
-    log.info("running", logs=settings.logs.paths, state=str(settings.state), metrics=address and f"{address}/metrics")
+    log.info(
+        "running",
+        logs=settings.logs.paths,
+        state=str(settings.state),
+        page=address and f"{address}/",
+        metrics=address and f"{address}/metrics",
+    )
     while not pipeline_app.wait(60):
         pass
     pipeline_app.stop()

@@ -31,7 +31,7 @@ def write_parquet(found: Iterable[Found], path: Path) -> int:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        message = "--parquet needs one more package: pip install 'logproc[parquet]'"
+        message = "--parquet: the package pyarrow is missing: pip install pyarrow"
         raise UsageError(message, "--parquet") from error
     schema = pyarrow.schema([(_column(field), _type(field, pyarrow)) for field in REQUEST_FIELDS])
     count, rest, partial = 0, iter(found), path.with_name(f"{path.name}.part")

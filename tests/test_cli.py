@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,11 @@ def test_a_replay_tells_requests_from_the_lines_of_the_server_and_long_times_in_
     assert "requests     1, and 1 line of the server's own" in told.stdout
     assert "max 12.35 s" in told.stdout
     assert "is this the log" not in told.stderr
+
+
+def test_the_first_message_of_a_run_names_the_page_and_the_metrics(tmp_path: Path) -> None:
+    (tmp_path / "access.jsonl").write_bytes(raw(request()))
+
+    first = logproc(tmp_path, "run", "--once", settings(tmp_path)).stderr.splitlines()[0]
+
+    assert re.search(r"\bpage=(http://127\.0\.0\.1:\d+)/ metrics=\1/metrics", first), first

@@ -112,7 +112,8 @@ class _Demo:
         screen = Screen(self._pointers)
         console = self._console
         if not self._is_screen:
-            where = f"{self._pointers.address}/metrics; look further: {self._pointers.command}"
+            address = self._pointers.address
+            where = f"page {address}/, metrics {address}/metrics; look further: {self._pointers.command}"
             console.print(f"logproc demo: {TITLE}; {where}", soft_wrap=True)
         with Live(console=console, screen=True, auto_refresh=False) if self._is_screen else _no_screen() as live:
             for turn in itertools.count(1):

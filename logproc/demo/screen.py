@@ -82,9 +82,7 @@ class Screen:
             grid,
             _flagged(flagged),
             Text(),
-            Text.assemble(
-                ("open          ", "bold"), f"  {self._pointers.address}/metrics  {self._pointers.address}/readyz"
-            ),
+            Text.assemble(("open          ", "bold"), f"  {self._pointers.address}/  {self._pointers.address}/metrics"),
             Text.assemble(("look further  ", "bold"), "  in another terminal (Ctrl-C ends the demo):"),
             Text(f"  {self._pointers.command}", "cyan", overflow="fold"),
         )

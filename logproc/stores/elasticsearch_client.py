@@ -58,7 +58,8 @@ class Connection:
             from elasticsearch import Elasticsearch, ElasticsearchWarning
         except ImportError as error:
             raise ClientMissingError(
-                "store.kind elasticsearch needs one more package: pip install 'logproc[elasticsearch]'"
+                "store.kind elasticsearch: the package elasticsearch is missing: "
+                "in the checkout, pip install '.[elasticsearch]'"
             ) from error
         logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # what it warns of is in our own messages
         warnings.filterwarnings("ignore", category=ElasticsearchWarning)

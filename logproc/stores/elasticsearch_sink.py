@@ -132,7 +132,8 @@ class Sink:
 
     def _say_problem(self) -> None:
         for problem in self._problems.values():
-            raise StoreUnavailableError(f"{self._connection.where}: {problem}")
+            where = self._connection.where  # which the connection's own errors begin with
+            raise StoreUnavailableError(problem if problem.startswith(where) else f"{where}: {problem}")
         if self._unfinished and time.monotonic() - self._heard_at > SILENT_S:
             raise StoreUnavailableError(f"{self._connection.where}: no answer for more than {SILENT_S:.0f} s.")
 

@@ -223,7 +223,10 @@ class SqliteArchive:
         return [(day, path) for day, path in day_files(self.folder) if first <= day and (last is None or day <= last)]
 
     def _units(self, question: Question, step_ms: int, closed: int) -> tuple[Rollup, int, Coverage]:
-        """The documents by the minute, or by the step where that is shorter; the length of such a unit, ms."""
+        """The documents by the minute, or by the step where that is shorter; the length of such a unit, ms.
+
+        A unit keeps its times as sketches, so what is made of it is within 1 %, and the coverage says so.
+        """
         unit_ms = min(step_ms, MINUTE_MS)
         minutes, coverage = self._minutes(
             question, closed, by_minute=step_ms % DAY_MS != 0, can_tell=unit_ms == MINUTE_MS
@@ -237,7 +240,7 @@ class SqliteArchive:
                     parts.append(rollup(connection, day, question, unit_ms))
                 else:
                     parts += self._recent.rollups(connection, path, day, question)
-        return joined(parts), unit_ms, coverage
+        return joined(parts), unit_ms, replace(coverage, is_exact=False)
 
     def _minutes(
         self, question: Question, closed: int, *, by_minute: bool, can_tell: bool = True

@@ -100,6 +100,7 @@ def test_a_demo_without_a_terminal_prints_lines_and_a_summary_that_a_recount_con
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0, rest
     assert "stand-in server, no model behind it" in first
+    assert re.search(r"page (http://127\.0\.0\.1:\d+)/, metrics \1/metrics", first)
     assert re.search(r"^ +\d s \| +\d+\.\d req/s", first, re.M)
     assert len(re.findall(r"^ +\d+ s \|", first + rest, re.M)) >= 2
     folder = tmp_path / "var/demo/1"

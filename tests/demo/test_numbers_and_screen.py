@@ -113,7 +113,7 @@ def test_the_screen_fits_80_columns_and_24_lines_and_cuts_no_number(seconds: flo
     assert "stand-in server, no model behind it" in lines[0]
     assert "…" not in text
     assert POINTERS.command in text
-    assert f"{POINTERS.address}/readyz" in text
+    assert f"{POINTERS.address}/  {POINTERS.address}/metrics" in text
     if is_busy:
         assert all(f"{name} 12,345" in text for name in OUTCOMES)
         assert all(f"{name} 1,234" in text for name in FLAGS)

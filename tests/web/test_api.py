@@ -186,6 +186,7 @@ def test_a_series_counts_every_request_once_and_says_where_the_time_went(api: Ap
     assert sum(step["outcomes"].get("rejected", 0) for step in found["items"]) == 8
     assert sum(step["queue_ms"] for step in found["items"]) == pytest.approx(60)
     assert all(step["ttft_ms"]["p50"] <= step["ttft_ms"]["p99"] for step in found["items"])
+    assert found["percentiles"] == "within 1 %"
     by_model = api.get("series", **{"from": "10m", "step": "1m", "by": "model"})
     assert {step["model"] for step in by_model["items"]} == {"m0", "m1", "m2"}
     assert sum(step["requests"] for step in by_model["items"]) == 40
@@ -216,6 +217,18 @@ def test_the_slowest_come_first_where_so_asked_and_pages_make_the_whole_list(api
     )
     other = api.client.get("/api/v1/requests", params={"sort": "time", "cursor": some["next"]})
     assert other.json()["parameter"] == "cursor"
+
+
+def test_percentiles_of_steps_are_within_one_percent_of_those_of_the_requests_and_never_called_exact(api: Api) -> None:
+    for step in ("1m", "1h", "1d"):
+        found = api.get("series", **{"from": "10m", "step": step})
+        assert found["percentiles"] == "within 1 %"
+    (whole,) = api.get("series", **{"from": "10m", "step": "1d"})["items"]
+    durations = sorted(each["event.duration"] / 1e6 for each in api.shelf.found(limit=0))
+    expected = {f"p{percent}": durations[-(-percent * len(durations) // 100) - 1] for percent in (50, 95, 99)}
+    assert whole["duration_ms"] == pytest.approx(expected, rel=0.0101)
+    assert whole["duration_ms"] != expected
+    assert api.get("series", **{"from": "20s", "step": "5s"})["percentiles"] == "within 1 %"
 
 
 def test_a_series_of_seconds_counts_what_came_in_each(api: Api) -> None:
