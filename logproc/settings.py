@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from logproc.settings_login import Kibana, Login
 from logproc.settings_notifiers import AnyNotifier
-from logproc.settings_section import Section
+from logproc.settings_section import Positive, Section, at, seconds
+from logproc.settings_thresholds import Levels, ModelThresholds, SlowForSize, Thresholds
 
-Positive = Annotated[float, Field(gt=0)]
-Ratio = Annotated[float, Field(gt=0, le=1)]
-Level = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+__all__ = ["Levels", "ModelThresholds", "Settings", "SlowForSize", "Thresholds"]
+
 Severity = Literal["warning", "critical", "disaster"]
 
 
@@ -109,100 +109,6 @@ class ElasticsearchStore(Login):
 Store = Annotated[SqliteStore | ElasticsearchStore, Field(discriminator="kind")]
 
 
-def _duration_s(value: object) -> object:
-    """Seconds from `90`, `90s`, `2m` or `1h`; anything else is left to pydantic to refuse."""
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    if isinstance(value, str) and value[-1:] in units and value[:-1].replace(".", "", 1).isdigit():
-        return float(value[:-1]) * units[value[-1]]
-    return value
-
-
-class Levels(Section):
-    """One threshold: a level for each severity, and how long it must hold (`for`, seconds)."""
-
-    warning: Level | None = None
-    critical: Level | None = None
-    disaster: Level | None = None
-    for_s: float = Field(0.0, ge=0, alias="for")
-
-    _seconds = field_validator("for_s", mode="before")(_duration_s)
-
-    @property
-    def lowest(self) -> float | None:
-        """The level of the mildest severity that is set: the bound of a flag."""
-        return next((level for level in (self.warning, self.critical, self.disaster) if level is not None), None)
-
-    @property
-    def all(self) -> tuple[float, ...]:
-        """Every level that is set."""
-        return tuple(level for level in (self.warning, self.critical, self.disaster) if level is not None)
-
-
-def _as_levels(value: object) -> object:
-    """A number is the warning level; null is off."""
-    if value is None:
-        return {}
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return {"warning": value}
-    return value
-
-
-class SlowForSize(Section):
-    """What is usual for a request of its size; seconds."""
-
-    ttft_base_s: Positive = 0.5
-    ttft_per_1k_prompt_s: Positive = 0.5
-    s_per_token: Positive = 0.05
-
-
-class ModelThresholds(Section):
-    """The thresholds that one model may have of its own; a key that is not given is that of all models."""
-
-    duration_s: Levels | None = None
-    duration_p95_s: Levels | None = None
-    ttft_s: Levels | None = None
-    tokens_per_second: Levels | None = None
-    stall_s: Levels | None = None
-    slow_for_size: SlowForSize | None = None
-
-    @field_validator("duration_s", "duration_p95_s", "ttft_s", "tokens_per_second", "stall_s", mode="before")
-    @classmethod
-    def _numbers(cls, value: object) -> object:
-        return _as_levels(value)
-
-
-class Thresholds(Section):
-    """Written once: flags, alerts, rules and dashboards come from here."""
-
-    duration_s: Levels = Levels(warning=3.0)
-    duration_p95_s: Levels = Levels(warning=5.0, **{"for": 120.0})
-    ttft_s: Levels = Levels(warning=0.8)
-    tokens_per_second: Levels = Levels(warning=20.0)
-    stall_s: Levels = Levels(warning=2.0)
-    slow_for_size: SlowForSize | None = SlowForSize()
-    error_ratio: Levels = Levels(warning=0.05, critical=0.10)
-    error_budget: Ratio | None = 0.01
-    empty_ratio: Levels = Levels(warning=0.01)
-    kv_cache_ratio: Levels = Levels(warning=0.95)
-    gpu_memory_ratio: Levels = Levels()
-    gpu_memory_bytes: Levels = Levels()
-    silent_s: Levels = Levels(warning=300.0)
-    server_gone_s: Levels = Levels(warning=30.0)
-    startup_s: Levels = Levels()
-    queue_growth: Levels = Levels(warning=2.0)
-    drift: Levels = Levels(warning=2.0)
-    models: dict[str, ModelThresholds] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        plain = {"slow_for_size", "error_budget", "models"}
-        return {key: value if key in plain or key not in cls.model_fields else _as_levels(value)
-                for key, value in values.items()}  # fmt: skip
-
-
 class Targets(Section):
     """What `report` judges by."""
 
@@ -217,7 +123,7 @@ class Escalation(Section):
     after_s: float = Field(gt=0, alias="after", description="How long it may fire unacknowledged, e.g. 15m.")
     to: list[str] = Field(min_length=1)
 
-    _seconds = field_validator("after_s", mode="before")(_duration_s)
+    _seconds = field_validator("after_s", mode="before")(seconds)
 
 
 class Route(Section):
@@ -233,7 +139,7 @@ class Route(Section):
         description="Relay: the same group again within this time is the other Alertmanager's.",
     )
 
-    _seconds = field_validator("dedupe_s", mode="before")(_duration_s)
+    _seconds = field_validator("dedupe_s", mode="before")(seconds)
 
 
 class Alerts(Section):
@@ -248,7 +154,7 @@ class Alerts(Section):
     )
     routes: dict[str, Route] = Field(default_factory=dict)
 
-    _seconds = field_validator("repeat_s", "warm_up_s", mode="before")(_duration_s)
+    _seconds = field_validator("repeat_s", "warm_up_s", mode="before")(seconds)
 
 
 class Price(Section):
@@ -282,18 +188,32 @@ class Settings(Section):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Settings:
         for name, route in self.alerts.routes.items():
-            escalated = [("escalate.to", target) for target in route.escalate.to] if route.escalate else []
-            for key, target in [*(("to", target) for target in route.to), *escalated]:
+            here = ("alerts", "routes", name)
+            escalated = [((*here, "escalate", "to"), target) for target in route.escalate.to] if route.escalate else []
+            for key, target in [*(((*here, "to"), target) for target in route.to), *escalated]:
                 if target not in self.notifiers:
                     known = ", ".join(sorted(self.notifiers)) or "none is defined"
-                    raise ValueError(f"alerts.routes.{name}.{key} names the notifier {target!r}; known: {known}")
+                    raise at(key, f"{'.'.join(key)} names the notifier {target!r}; known: {known}")
         for name, notifier in self.notifiers.items():
             if notifier.fallback is not None and notifier.fallback not in self.notifiers.keys() - {name}:
-                raise ValueError(f"notifiers.{name}.fallback names {notifier.fallback!r}, which is no other notifier")
+                raise at(
+                    ("notifiers", name, "fallback"),
+                    f"notifiers.{name}.fallback names {notifier.fallback!r}, which is no other notifier",
+                )
         if not self.http.is_loopback and self.http.token_file is None:
-            raise ValueError(
-                f"http.listen is {self.http.listen}, which others can reach: set http.token_file or listen on 127.0.0.1"
+            raise at(
+                ("http", "listen"),
+                f"http.listen is {self.http.listen}, which others can reach: "
+                "set http.token_file or listen on 127.0.0.1",
             )
         if self.http.tls_key and not self.http.tls_cert:
-            raise ValueError("http.tls_key needs http.tls_cert")
+            raise at(("http", "tls_key"), "http.tls_key needs http.tls_cert")
         return self
+
+    @property
+    def never_told(self) -> list[str]:
+        """The notifiers that no route and no other notifier names."""
+        routes = self.alerts.routes.values()
+        named = {target for route in routes for target in (*route.to, *(route.escalate.to if route.escalate else ()))}
+        named |= {notifier.fallback for notifier in self.notifiers.values() if notifier.fallback is not None}
+        return [name for name in self.notifiers if name not in named]

@@ -21,6 +21,7 @@ _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _IN_OUR_WORDS: Final = {
     "model_type": "should be a section: its keys, indented, one a line",
     "dict_type": "should be a section: its keys, indented, one a line",
+    "list_type": "should be a list, e.g. [one, two]",
 }
 
 _NOTIFIER_KINDS: Final = tuple(kind for model in NOTIFIERS for kind in get_args(model.model_fields["kind"].annotation))
@@ -83,7 +84,7 @@ def load(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{path}:{_line(node, _without_kinds(each['loc']))}: {_say(each)}"
+            f"{path}:{_line(node, (*_without_kinds(each['loc']), *each.get('ctx', {}).get('at', ())))}: {_say(each)}"
             for each in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
@@ -139,6 +140,8 @@ def _say(error: Any) -> str:
         return f"unknown key `{key}`" + (f": did you mean `{near[0]}`?" if near else "")
     if error["type"] == "missing":
         return f"`{key}` is missing" + (': e.g. paths: ["logs/access*.jsonl"]' if key == "logs.paths" else "")
+    if error["type"] == "list_type" and key == "logs.paths":
+        return f'`{key}`: expected a list such as ["logs/access*.jsonl"]'
     message = _IN_OUR_WORDS.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return f"`{key}`: {message}" if key else message
 

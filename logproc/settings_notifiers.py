@@ -29,8 +29,10 @@ class Hook(Notifier):
 
     @model_validator(mode="after")
     def _one_url(self) -> Self:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("`url` or `url_file` is needed, not both")
+        if self.url is None and self.url_file is None:
+            raise ValueError("`url` or `url_file` is needed")
+        if self.url is not None and self.url_file is not None:
+            raise ValueError("`url` or `url_file`, not both")
         return self
 
 

@@ -44,7 +44,10 @@ def problem(tmp_path: Path, text: str, **environment: str) -> str:
             "logs: {paths: [a]}\nhttp: {listen: nine}\n",
             "p.yaml:2: `http.listen`: expected HOST:PORT such as 127.0.0.1:9470, got 'nine'",
         ),
-        ("logs: {paths: a}\n", "p.yaml:1: `logs.paths`: should be a valid list"),
+        (
+            "logs:\n  paths: logs/access.jsonl\n",
+            'p.yaml:2: `logs.paths`: expected a list such as ["logs/access*.jsonl"]',
+        ),
         (
             "logs: {paths: [a]}\nalerts: []\n",
             "p.yaml:2: `alerts`: should be a section: its keys, indented, one a line",
@@ -87,10 +90,68 @@ def test_a_store_is_sqlite_unless_its_kind_is_given(tmp_path: Path) -> None:
 
 
 def test_a_route_to_an_unknown_notifier_and_an_open_door_are_refused(tmp_path: Path) -> None:
-    assert "names the notifier 'ops'" in problem(
-        tmp_path, "logs: {paths: [a]}\nalerts: {routes: {r: {severity: [critical], to: [ops]}}}\n"
-    )
-    assert "token_file" in problem(tmp_path, 'logs: {paths: [a]}\nhttp: {listen: "0.0.0.0:9470"}\n')
+    route = "logs: {paths: [a]}\nalerts:\n  routes:\n    r:\n      severity: [critical]\n      to: [ops]\n"
+    assert problem(tmp_path, route).startswith("p.yaml:6: alerts.routes.r.to names the notifier 'ops'")
+    escalated = route.replace("to: [ops]", "to: []\n      escalate: {after: 15m,\n        to: [boss]}")
+    assert problem(tmp_path, escalated).startswith("p.yaml:8: alerts.routes.r.escalate.to names the notifier 'boss'")
+    open_door = problem(tmp_path, 'logs: {paths: [a]}\nhttp:\n  listen: "0.0.0.0:9470"\n')
+    assert open_door.startswith("p.yaml:3: http.listen is 0.0.0.0:9470")
+    assert "token_file" in open_door
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "error_ratio: 5",
+            "3: `thresholds.error_ratio`: expected a share from 0 to 1: 5 % is 0.05, found 5 for warning",
+        ),
+        (
+            "empty_ratio:\n    warning: 0.1\n    critical: 20",
+            "5: `thresholds.empty_ratio`: expected a share from 0 to 1: 5 % is 0.05, found 20 for critical",
+        ),
+        ("error_budget: 1.5", "3: `thresholds.error_budget`: expected a share from 0 to 1: 5 % is 0.05; null is off"),
+        (
+            "error_ratio: 5%",
+            "3: `thresholds.error_ratio`: expected a share such as 0.05, or levels: {warning: 0.05, critical: 0.1}",
+        ),
+        (
+            "duration_s: 3s",
+            "3: `thresholds.duration_s`: expected a number of seconds such as 3, or levels: {warning: 3, critical: 10}",
+        ),
+        (
+            "duration_s:\n    critical: 3\n    warning: 10",
+            "4: `thresholds.duration_s`: critical 3 is under warning 10: high is bad here, so it is at least that",
+        ),
+        (
+            "ttft_s: {warning: 2, disaster: 1}",
+            "3: `thresholds.ttft_s`: disaster 1 is under warning 2: high is bad here, so it is at least that",
+        ),
+        (
+            "models:\n    m:\n      tokens_per_second: {warning: 7, critical: 20}",
+            "5: `thresholds.models.m.tokens_per_second`: critical 20 is over warning 7: low is bad here, "
+            "so it is at most that",
+        ),
+    ],
+)
+def test_a_threshold_that_means_nothing_is_refused(tmp_path: Path, written: str, expected: str) -> None:
+    assert problem(tmp_path, f"logs: {{paths: [a]}}\nthresholds:\n  {written}\n") == f"p.yaml:{expected}"
+
+
+def test_levels_may_be_equal_and_those_of_a_speed_fall(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    levels = "tokens_per_second: {warning: 20, critical: 7}, kv_cache_ratio: {critical: 1, disaster: 1}"
+    path.write_text(f"logs: {{paths: [a]}}\nthresholds: {{{levels}}}\n")
+
+    assert load(path, {}).thresholds.tokens_per_second.all == (20, 7)
+
+
+def test_a_hook_has_one_url(tmp_path: Path) -> None:
+    text = "logs: {paths: [a]}\nnotifiers:\n  s: {kind: slack%s}\n"
+
+    assert problem(tmp_path, text % "") == "p.yaml:3: `notifiers.s`: `url` or `url_file` is needed"
+    both = problem(tmp_path, text % ", url: 'https://a', url_file: b")
+    assert both == "p.yaml:3: `notifiers.s`: `url` or `url_file`, not both"
 
 
 def test_secrets_come_from_the_environment_and_are_never_shown(tmp_path: Path) -> None:

@@ -131,8 +131,8 @@ def test_check_warns_of_secrets_that_go_in_the_clear() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"kind": "slack"}, "`notifiers.n`: `url` or `url_file` is needed, not both"),
-        ({"kind": "slack", "url": "marker", "url_file": "f"}, "`notifiers.n`: `url` or `url_file` is needed, not both"),
+        ({"kind": "slack"}, "`notifiers.n`: `url` or `url_file` is needed"),
+        ({"kind": "slack", "url": "marker", "url_file": "f"}, "`notifiers.n`: `url` or `url_file`, not both"),
         ({"kind": "slack", "url": "u", "secret": "marker"}, "unknown key `notifiers.n.secret`"),
         ({"kind": "webhook", "url": "u", "secret": "marker", "secret_file": "f"}, "`secret` or `secret_file`"),
         ({"kind": "webhook", "url": "u", "token": "marker", "token_file": "f"}, "`token` or `token_file`, not both"),
