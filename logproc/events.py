@@ -136,12 +136,13 @@ class Gathered:
                 column = values(rows)
                 if column.count(None) < len(column):
                     made[name] = np.fromiter(column, np.float64, len(column))
-        for name in made.keys() | self._columns.keys():
-            if name not in self._columns:
-                self._columns[name] = [np.full(self._count, np.nan)] if self._count else []
-            self._columns[name].append(made[name] if name in made else np.full(len(rows), np.nan))
-        self._kind.append(kind)
-        self._times.append(times)
+        if rows:
+            for name in made.keys() | self._columns.keys():
+                if name not in self._columns:
+                    self._columns[name] = [np.full(self._count, np.nan)] if self._count else []
+                self._columns[name].append(made[name] if name in made else np.full(len(rows), np.nan))
+            self._kind.append(kind)
+            self._times.append(times)
         seconds, of_others = times // 1000, np.empty(0, np.int64)
         if others:
             places, between = (np.array(each) for each in zip(*others, strict=True))
@@ -150,7 +151,8 @@ class Gathered:
             seconds, of_others = np.delete(merged, places), merged[places]
         else:
             seconds = self._marked(seconds, now_ms // 1000)
-        self._seconds.append(seconds)
+        if rows:
+            self._seconds.append(seconds)
         self._count += len(rows)
         return of_others.tolist()
 
@@ -170,8 +172,9 @@ class Gathered:
 
     def keep(self, lines: Lines) -> None:
         """Keep the lines of the records that were just added, until these are taken."""
-        self._lines.append(lines)
-        self.kept_bytes += len(lines.data)
+        if len(lines):
+            self._lines.append(lines)
+            self.kept_bytes += len(lines.data)
 
     def take_lines(self) -> list[Lines]:
         """What was kept, in the order of the events; to be asked for before these."""

@@ -170,11 +170,10 @@ class Finder:
         columns = (which, rows, value, model, seconds, times)
         for part, row, clear, number, second, time_ms in zip(*(each.tolist() for each in columns), strict=True):
             picks = slots.setdefault((names[number], second // SLOT_S), {}).setdefault(sort, [])
-            if len(picks) == MOST:
-                if (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
-                    continue
-                picks.pop()
+            if len(picks) == MOST and (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
+                continue
             insort(picks, Pick(clear, time_ms, *_who(lines[part], row, time_ms)), key=_clearest)
+            del picks[MOST:]
 
     def _learn(self, kinds: Kinds) -> None:
         self._gatherer.learn(kinds)
@@ -198,10 +197,13 @@ def _highest(value: Floats, times: Ints, group: Ints) -> Ints:
     known = np.flatnonzero(value > 0)
     if len(known) > MOST:
         known = known[np.lexsort((times[known], -value[known], group[known]))]
-        groups = group[known]
-        begins = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
+        groups, keys = group[known], np.stack([value[known], times[known]])
+        is_first = np.concatenate([[True], groups[1:] != groups[:-1]])
+        begins = np.flatnonzero(is_first)
         rank = np.arange(len(known)) - np.repeat(begins, np.diff([*begins, len(known)]))
-        known = known[rank < MOST]
+        is_other = is_first | np.concatenate([[True], (keys[:, 1:] != keys[:, :-1]).any(axis=0)])
+        same_as = np.maximum.accumulate(np.where(is_other, np.arange(len(known)), 0))
+        known = known[rank[same_as] < MOST]  # of equals at the end all, since only their ids tell them apart
     return known
 
 

@@ -121,10 +121,11 @@ class Gatherer:
         span = int(events.second.max()) - base + 1
         group = self.model_of_kind.take(events.kind) * span + (events.second - base)
         count = span * len(self.models)
-        places = np.arange(count)
-        if count > 2 * len(events) + 4096:
+        if count > 2 * len(events) + 4096:  # old lines beside new ones: the time between may be years
             places, group = np.unique(group, return_inverse=True)
             count = len(places)
+        else:
+            places = np.arange(count)
         cells = self._cells(events, flags, group, count)
         used = np.flatnonzero(cells[:, 0])
         models, seconds = np.divmod(places[used], span)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from logproc.alerts.buckets import Buckets
@@ -44,23 +45,30 @@ class History:
         """The same of `clearest`."""
 
     def take(self, buckets: Buckets, lines: Iterable[Line], judged: int | None) -> bool:
-        """Merge what was read; what lies more than LATE_S before the `judged` second is left out. Whether there were
-        server lines among it.
+        """Merge what was read; what lies more than LATE_S before the `judged` second is left out. Whether there was
+        anything among it that is not told by the buckets alone: server lines, and what belongs to a closed hour.
         """
         oldest = -1 if judged is None else judged - LATE_S
+        has_news = False
         for model, rows in buckets.rows.items():
             for second, row in rows.items():
                 if second > oldest:
                     self.seconds.add_row(model, second, row)
                     self.dirty.add((model, second))
                     if judged is not None and second <= judged:
+                        has_news = True
                         self.hours.add(model, second // HOUR, row)
+                        if row[0]:
+                            self.last[model] = max(self.last.get(model, -1), second)
         more = {key: sorts for key, sorts in buckets.clearest.items() if (key[1] + 1) * SLOT_S > oldest}
         merge(self.clearest, more)
         self.dirty_slots |= more.keys()
         wanted = [line for line in lines if line.second > oldest]
-        self.lines += wanted
-        return bool(wanted)
+        next_second = 0 if judged is None else judged + 1  # what comes late is judged as soon as it comes
+        self.lines += [
+            line if line.second >= next_second else msgspec.structs.replace(line, second=next_second) for line in wanted
+        ]
+        return has_news or bool(wanted)
 
     def next_data(self, start: int) -> int | None:
         """The first second from `start` on with anything in it."""

@@ -25,6 +25,7 @@ from logproc.alerts.share_alerts import ShareAlerts
 from logproc.alerts.silence import Silence
 from logproc.alerts.usual import HOUR
 from logproc.alerts.windows import LONG_S
+from logproc.events import LATE_S
 from logproc.settings import Thresholds
 
 WARM_UP_S: Final = 180
@@ -89,6 +90,8 @@ class Judge:
         `now_s` is the wall clock: with it, entries about what is long past are marked `behind`, and what still fires
         when that is over gets a new entry. Without it (in replay) nothing is behind.
         """
+        if now_s is not None and self.judged is not None and self.judged > now_s + LATE_S:
+            self._set_back(now_s)
         if self.judged is None:
             begin = self.history.next_data(-1)
             if begin is None or begin > to_second:
@@ -112,6 +115,12 @@ class Judge:
             self.history.forget(self.judged)
             self._hosts.forget(self.judged)
         return found if now_s is None else self.lives.mark_behind(found, self.judged, now_s)
+
+    def _set_back(self, now_s: int) -> None:
+        """The clock was ahead, and is right again: what is read now must not be taken for late."""
+        self.judged = now_s
+        self.history.last = {model: min(second, now_s) for model, second in self.history.last.items()}
+        self.has_changed = True
 
     def _is_idle(self, start: int) -> bool:
         """Whether nothing can change before something new is read."""

@@ -59,11 +59,13 @@ class Silence:
             wanted &= here != _NEVER
             ended = seconds - np.concatenate([[before], here[:-1]])
             wanted |= (gap == 0) & (ended >= self._bounds[0][1])  # the first request after silence
+            if {"", model} & silent and 0 < start - before < self._bounds[0][1]:  # requests that came late ended it
+                wanted[:1] = True
             points += [(int(second), model) for second in seconds[wanted]]
         silent = set(silent)
         for second, model in sorted(points):
             place = second - start
-            if newest[model][place] == second:
+            if second - newest[model][place] < self._bounds[0][1]:
                 for key in sorted({"", model} & silent):
                     silent.discard(key)
                     yield key, second, Reading("traffic_silent", 0, 0.0, None, 0, True, second, {}, ends_at_once=True)

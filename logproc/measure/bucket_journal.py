@@ -39,6 +39,9 @@ what stands in `seconds` is newer.
 MANY: Final = 64
 """So many seconds at once are written as a stretch: a backlog is read, and rows would cost more than the reading."""
 
+GAP_S: Final = 60
+"""A longer pause between two seconds ends a stretch."""
+
 CLEAREST: Final = """
 CREATE TABLE IF NOT EXISTS clearest (
     slot INTEGER NOT NULL, model TEXT NOT NULL, picks BLOB NOT NULL, PRIMARY KEY (slot, model)
@@ -151,16 +154,28 @@ def _save_seconds(connection: sqlite3.Connection, judge: Judge) -> None:
             changed.setdefault(model, []).append(second)
     for model, seconds in changed.items():
         kept = judge.history.seconds.rows[model]
-        if len(seconds) < MANY:
-            cells = _packed([kept[second] for second in seconds])
-            connection.executemany(
-                _PUT_SECOND, [(second, model, blob) for second, blob in zip(seconds, cells, strict=True)]
-            )
-            continue
-        first, last = min(seconds), max(seconds)
-        rolled = _rolled({second: row for second, row in kept.items() if first <= second <= last})
-        connection.execute("DELETE FROM seconds WHERE second BETWEEN ? AND ? AND model = ?", (first, last, model))
-        connection.execute(_PUT_STRETCH, (model, first, last, rolled))
+        for run in _runs(sorted(seconds)):
+            if len(run) < MANY:
+                cells = _packed([kept[second] for second in run])
+                connection.executemany(
+                    _PUT_SECOND, [(second, model, blob) for second, blob in zip(run, cells, strict=True)]
+                )
+            else:
+                first, last = run[0], run[-1]
+                rolled = _rolled({second: row for second, row in kept.items() if first <= second <= last})
+                connection.execute(
+                    "DELETE FROM seconds WHERE second BETWEEN ? AND ? AND model = ?", (first, last, model)
+                )
+                connection.execute(_PUT_STRETCH, (model, first, last, rolled))
+
+
+def _runs(seconds: list[int]) -> Iterator[list[int]]:
+    """Parts of sorted seconds between which nothing was for long: a live file beside an old one is no stretch."""
+    begin = 0
+    for place in range(1, len(seconds) + 1):
+        if place == len(seconds) or seconds[place] - seconds[place - 1] > GAP_S:
+            yield seconds[begin:place]
+            begin = place
 
 
 class _Stretch(msgspec.Struct, array_like=True):

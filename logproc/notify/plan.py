@@ -102,10 +102,12 @@ def needs(
     - Channels in `refresh_s` forget: they are told again so often, acknowledged or not.
     """
     alert = known.alert
-    if alert.behind or alert.state == "pending" or alerts.decide == "prometheus":
+    if alerts.decide == "prometheus":
         return []
-    if alert.state == "resolved":
+    if alert.state == "resolved":  # found while catching up or not
         return [Need(channel) for channel, told in known.told.items() if told.is_firing]
+    if alert.behind or alert.state == "pending":
+        return []
     silenced = is_silenced(alert.kind, alert.model, silences, now_ms)
     routed = channels(alert.severity, alerts)
     heard = [channel for channel in known.told if channel not in routed]

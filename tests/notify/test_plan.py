@@ -73,6 +73,13 @@ def test_a_silenced_alert_is_recorded_and_not_told_and_told_when_the_silence_end
     assert due(alert(kind="errors"), silences=[silence]) == [Need("chat")]
 
 
+def test_the_end_of_what_was_told_is_told_though_it_was_found_while_catching_up() -> None:
+    ended = alert(state="resolved", behind=True)
+
+    assert due(ended, {"chat": heard(alert())}) == [Need("chat")]
+    assert due(ended) == []
+
+
 def test_a_silence_does_not_hide_the_end_of_what_was_told_before() -> None:
     silence = Silence("s", "latency_p99", NOW_MS + 1000)
 
