@@ -161,6 +161,10 @@ def _text(body: dict[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise _BadRequestError(f"`{key}`: expected a text of at most {LONGEST_TEXT} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _BadRequestError(f"`{key}`: half a character (a lone surrogate)") from None
     return value
 
 

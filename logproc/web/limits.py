@@ -60,7 +60,9 @@ def protocol(limits: Limits) -> type[H11Protocol]:
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if not self._has_request:
+            if self._has_request:  # the next one was there already
+                self._until(limits.body_s, self._end_unless_read)
+            else:
                 self._await_request()
 
         def pause_writing(self) -> None:

@@ -15,6 +15,7 @@ from logproc.ids import derived_ids, id_text
 from logproc.measure.servers import Servers
 from logproc.measure.tally import tally
 from logproc.measure.totals import Totals
+from logproc.record import make_line_id
 from logproc.settings import Settings
 from logproc.tailing.once import blocks
 from tests.alerts.play import (
@@ -160,3 +161,19 @@ def test_an_alert_about_a_server_names_no_requests() -> None:
     found: Alert = firing(alerts(log), "server_gone")
 
     assert found.examples == []
+
+
+def test_of_equally_clear_requests_the_same_are_named_however_they_were_added_up() -> None:
+    said = requests(0, 1, every_s=1.0, **FAILED)[0]
+    log = [Said(0.0, {**said.line, "id": make_line_id(BEGIN * 1000, bytes([number]) * 10)}) for number in range(8)]
+
+    def named(pieces: int) -> set[str]:
+        totals = Totals(settings())
+        for start in range(0, 8, 8 // pieces):
+            data = b"".join(each.raw for each in log[start : start + 8 // pieces])
+            tally(totals, Servers(), block(data), lambda: (BEGIN + DAY) * 1000, None)
+            totals.fold()
+        return {pick.id for sorts in totals.buckets.clearest.values() for pick in sorts["error"]}
+
+    assert len(named(1)) == 3
+    assert named(1) == named(2) == named(8)

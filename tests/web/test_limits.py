@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,11 +26,16 @@ def long_answer(_: Request) -> Response:
     return PlainTextResponse("x" * 20_000_000)
 
 
+async def slow_answer(_: Request) -> Response:
+    await asyncio.sleep(0.3)
+    return PlainTextResponse("at last")
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[WebServer]:
     """Impatient, so that the tests need not be patient."""
     limits = Limits(connections=MOST, head_s=0.5, body_s=0.5, stuck_s=0.3)
-    with serving([ECHO, Route("/long", long_answer)], limits=limits) as started:
+    with serving([ECHO, Route("/long", long_answer), Route("/slow", slow_answer)], limits=limits) as started:
         yield started
 
 
@@ -49,6 +55,12 @@ def is_closed(connection: socket.socket) -> bool:
 def test_who_does_not_finish_what_he_began_to_say_is_let_go(server: WebServer, sent: bytes) -> None:
     with connect(server) as connection:
         connection.sendall(sent)
+        assert is_closed(connection)
+
+
+def test_who_asks_several_things_at_once_gains_no_time_for_the_last(server: WebServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(3 * b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n" + HEAD + b"\r\n")
         assert is_closed(connection)
 
 
