@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 def findings(settings: Settings) -> Iterator[Finding]:
     """Look at everything that the settings name."""
     for pattern in settings.logs.paths:
-        yield _logs(pattern)
+        yield _logs(pattern, settings)
     yield _state(settings.state)
     yield _address(settings)
     yield from _secrets(settings)
@@ -39,11 +39,42 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield _elasticsearch(settings.store)
     for name in settings.notifiers:
         yield _notifier(settings, name)
+    yield from _never_told(settings)
 
 
-def _logs(pattern: str) -> Finding:
+def doubts(settings: Settings, *, notifying: bool) -> Iterator[Finding]:
+    """What a run goes on with, but hardly as it was meant: paths without a log, and notifiers that nobody uses."""
+    missing = []
+    for pattern in settings.logs.paths:
+        files, directories = _matches(pattern)
+        if directories and not files:
+            yield _directory(pattern, directories[0], settings)
+        elif not files:
+            missing.append(pattern)
+    if missing:
+        yield Finding("warning", "logs.paths", f"no file matches yet: {', '.join(missing)}")
+    if notifying:
+        yield from _never_told(settings)
+
+
+def _matches(pattern: str) -> tuple[list[Path], list[Path]]:
+    """The files that a glob matches, and the directories."""
     matches = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - patterns may be absolute
-    if not matches:
+    directories = [path for path in matches if path.is_dir()]
+    return [path for path in matches if path not in directories], directories
+
+
+def _directory(pattern: str, directory: Path, settings: Settings) -> Finding:
+    ending = "*.jsonl" if settings.logs.wrapped is None else "*.log"
+    matches = "" if str(directory) == pattern.rstrip("/") else f"{pattern} matches no file, but "
+    return Finding("error", "logs.paths", f"{matches}{directory} is a directory: write {directory / ending}")
+
+
+def _logs(pattern: str, settings: Settings) -> Finding:
+    files, directories = _matches(pattern)
+    if directories and not files:
+        return _directory(pattern, directories[0], settings)
+    if not files:
         parent = Path(pattern).parent
         if parent.is_dir() and not os.access(parent, os.R_OK | os.X_OK):
             return Finding(
@@ -51,11 +82,11 @@ def _logs(pattern: str) -> Finding:
             )
         missing = f" ({parent} does not exist yet)" if "*" not in str(parent) and not parent.exists() else ""
         return Finding("warning", "logs.paths", f"{pattern} matches no file yet{missing}: logproc will wait for one")
-    unreadable = [path for path in matches if not os.access(path, os.R_OK)]
+    unreadable = [path for path in files if not os.access(path, os.R_OK)]
     if unreadable:
         return Finding("error", "logs.paths", f"{unreadable[0]} cannot be read by this user: chmod or run as its owner")
-    size = sum(path.stat().st_size for path in matches)
-    return Finding("ok", "logs.paths", f"{pattern} matches {len(matches)} file(s), {size:,} bytes")
+    size = sum(path.stat().st_size for path in files)
+    return Finding("ok", "logs.paths", f"{pattern} matches {len(files)} file(s), {size:,} bytes")
 
 
 def _state(state: Path) -> Finding:
@@ -123,3 +154,13 @@ def _notifier(settings: Settings, name: str) -> Finding:
     if isinstance(made, Hook) and not made.is_private:
         return Finding("warning", f"notifiers.{name}", f"{made!r}: secrets go in the clear over http://; use https://")
     return Finding("ok", f"notifiers.{name}", f"{made!r}; to try it: logproc notify-test {name}")
+
+
+def _never_told(settings: Settings) -> Iterator[Finding]:
+    routes = settings.alerts.routes
+    for name in settings.never_told:
+        route = f"alerts: {{routes: {{people: {{severity: [warning, critical, disaster], to: [{name}]}}}}}}"
+        todo = f"add it to `to` in alerts.routes.{next(iter(routes))}" if routes else f"add  {route}"
+        yield Finding(
+            "warning", f"notifiers.{name}", f"it is never told, for no route and no fallback names it: {todo}"
+        )

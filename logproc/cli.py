@@ -69,6 +69,7 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # told to stop before there is anything to finish
     settings = _settings(pipeline)
     from logproc.app import CONSUMERS, App, UnsupportedError
+    from logproc.check import doubts
     from logproc.notify.channels import ChannelError
     from logproc.state import StateBrokenError, StateLockedError
     from logproc.web.server import ListenError
@@ -90,6 +91,8 @@ def run(
     log = structlog.get_logger("logproc")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: pipeline_app.ask_to_stop())
+    for doubt in doubts(settings, notifying="notify" in chosen):
+        log.warning(doubt.text, setting=doubt.subject)
     pipeline_app.start()
     address = pipeline_app.web.address if pipeline_app.web else None
     log.info(

@@ -79,6 +79,72 @@ def test_check_tells_a_directory_that_may_not_be_looked_into_from_one_without_a_
     assert f"{tmp_path}/logs cannot be looked into by this user" in finding.text
 
 
+ROUTED = {"people": {"severity": ["critical"], "to": ["told"], "escalate": {"after": "15m", "to": ["boss"]}}}
+HOOK = {"kind": "webhook", "url": "https://example.org/hook"}
+
+
+def test_a_notifier_that_nothing_names_is_found_by_check_and_said_once_by_a_run(tmp_path: Path) -> None:
+    (tmp_path / "access.jsonl").write_bytes(raw(request()))
+    notifiers = {"told": {**HOOK, "fallback": "second"}, "second": HOOK, "boss": HOOK, "forgotten": HOOK}
+    file = settings(tmp_path, notifiers=notifiers, alerts={"routes": ROUTED})
+
+    checked, ran = logproc(tmp_path, "check", file), logproc(tmp_path, "run", "--once", file)
+
+    said = [line for line in checked.stdout.splitlines() if "never told" in line]
+    assert said == [
+        "! notifiers.forgotten: it is never told, for no route and no fallback names it: "
+        "add it to `to` in alerts.routes.people"
+    ]
+    assert checked.returncode == 0
+    warned = [line for line in ran.stderr.splitlines() if "never told" in line]
+    assert len(warned) == 1, warned
+    assert "level=warning" in warned[0]
+    assert "setting=notifiers.forgotten" in warned[0]
+    without_notify = logproc(tmp_path, "run", "--once", "--only", "index", file).stderr
+    assert "never told" not in without_notify
+
+
+def test_without_any_route_check_shows_one_that_would_tell_the_notifier(tmp_path: Path) -> None:
+    answer = logproc(tmp_path, "check", settings(tmp_path, notifiers={"ops": HOOK}))
+
+    assert "add  alerts: {routes: {people: {severity: [warning, critical, disaster], to: [ops]}}}" in answer.stdout
+
+
+@pytest.mark.parametrize("pattern", ["logs", "logs/", "log*"])
+def test_a_directory_is_no_log(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "logs").mkdir()
+    file = settings(tmp_path, logs={"paths": [pattern]})
+
+    checked, ran = logproc(tmp_path, "check", file), logproc(tmp_path, "run", "--once", file)
+
+    assert checked.returncode == 2
+    assert "logs is a directory: write logs/*.jsonl" in checked.stdout
+    assert ran.returncode == 0
+    warned = [line for line in ran.stderr.splitlines() if "level=warning" in line]
+    assert len(warned) == 1, warned
+    assert "logs is a directory: write logs/*.jsonl" in warned[0]
+
+
+def test_a_directory_beside_the_logs_is_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "logs/old").mkdir(parents=True)
+    (tmp_path / "logs/access.jsonl").write_bytes(b"{}\n")
+
+    answer = logproc(tmp_path, "check", settings(tmp_path, logs={"paths": ["logs/*"]}))
+
+    assert "✓ logs.paths: logs/* matches 1 file(s), 3 bytes" in answer.stdout
+
+
+def test_a_run_whose_paths_match_nothing_names_them_once(tmp_path: Path) -> None:
+    (tmp_path / "there.jsonl").write_bytes(raw(request()))
+    file = settings(tmp_path, logs={"paths": ["there.jsonl", "a/*.jsonl", "b.jsonl"]})
+
+    messages = logproc(tmp_path, "run", "--once", file).stderr.splitlines()
+
+    warned = [message for message in messages if "level=warning" in message]
+    assert len(warned) == 1, messages
+    assert "no file matches yet: a/*.jsonl, b.jsonl" in warned[0]
+
+
 def test_a_replay_of_something_else_than_an_access_log_says_so(tmp_path: Path) -> None:
     (tmp_path / "other.log").write_text("INFO: up\nINFO: down\n")
     (tmp_path / "empty.log").touch()
