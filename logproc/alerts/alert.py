@@ -36,7 +36,7 @@ State = Literal["pending", "firing", "resolved"]
 
 Cause = Literal[
     "queue", "prefill", "decode", "stall", "client", "long_prompts", "cache_misses", "long_answers", "cold_start",
-    "kv_cache", "gpu_memory", "batch", "errors", "unknown",
+    "kv_cache", "gpu_memory", "batch", "errors", "no_output", "unknown",
 ]  # fmt: skip
 """What explains most of it. The first five are also the names in `shares`."""
 CAUSES: Final[tuple[Cause, ...]] = Cause.__args__  # type: ignore[attr-defined]

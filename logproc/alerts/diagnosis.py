@@ -81,9 +81,8 @@ def diagnose(
     """The diagnosis of an alert about requests: `now` since it began (`seconds` long), `usual` as it was before."""
     changes = _changes(now, usual, around, seconds, usual_rate)
     if kind in {"errors", "empty"}:
-        cause: Cause = (
-            "cold_start" if changes.get("server_started_s") is not None else "errors" if kind == "errors" else "unknown"
-        )
+        own: Cause = "errors" if kind == "errors" else "no_output"
+        cause: Cause = "cold_start" if changes.get("server_started_s") is not None else own
         return Diagnosis(cause, {}, _errors(now) | changes)
     shares = _shares(kind, now, usual, around)
     if _is_stalled(now, usual):

@@ -116,6 +116,10 @@ _CAUSES: Final = {
         "the server answers with errors",
         "服务返回错误",
     ),
+    "no_output": (
+        "the model ends its answers at once, without text: look at the chat template, the stop words and the model",
+        "模型立即结束回答、没有文本：请检查对话模板、停止词和模型本身",
+    ),
     "unknown": (
         "the log does not tell why",
         "日志无法说明原因",
