@@ -16,6 +16,10 @@ SLOW_RANK: Final = 99
 """The bound is drawn so that of what was seen one request in a hundred is above it ..."""
 LEAST_MARGIN: Final = 1.5
 """... but never nearer than this to what is usual."""
+MOST_MARGIN: Final = 4.0
+"""What took so many times the usual was trouble: it does not tell where the bound is to be."""
+MUCH: Final = 0.05
+"""With more than so much of what was seen above the bound, it was no quiet time."""
 _ROUNDS: Final = 50
 _NEARLY: Final = 1e-6
 
@@ -60,7 +64,7 @@ def _fit(model: str, seen: Seen) -> Fit:
 
 
 def _margin(times_usual: Floats) -> float:
-    return max(LEAST_MARGIN, float(np.percentile(times_usual, SLOW_RANK)))
+    return max(LEAST_MARGIN, float(np.percentile(times_usual[times_usual <= MOST_MARGIN], SLOW_RANK)))
 
 
 def _median_line(x: Floats, y: Floats) -> tuple[float, float]:
@@ -106,7 +110,9 @@ def as_settings(fits: list[Fit]) -> str:
         inside = ", ".join(f"{key}: {value:.10g}" for key, value in told.items())
         shares = [f"{share:.1%} of {what}" for share, what in
                   ((fit.ttft_above, "first tokens"), (fit.decode_above, "answers")) if share is not None]  # fmt: skip
-        lines.append(f"    {name}: # {fit.requests} requests; above it: {', '.join(shares)}")
+        much = max(fit.ttft_above or 0.0, fit.decode_above or 0.0) > MUCH
+        advice = "; was there an incident? A quieter range tells more" if much else ""
+        lines.append(f"    {name}: # {fit.requests} requests; above it: {', '.join(shares)}{advice}")
         lines.append(f"      slow_for_size: {{{inside}}}")
     return "\n".join(lines) + "\n"
 

@@ -45,6 +45,19 @@ def test_an_incident_in_what_was_seen_hardly_moves_the_fit():
     assert troubled.ttft_base_s == pytest.approx(calm.ttft_base_s, rel=0.2)
 
 
+def test_a_long_incident_is_left_out_and_said():
+    columns = healthy(5000)
+    ttft = np.array(columns["ttft_s"])
+    ttft[::4] += 30.0  # a quarter of all waited in a queue
+    calm, troubled = seen(5000, **columns), seen(5000, **{**columns, "ttft_s": ttft})
+    (fit,), (usual,) = calibrate(troubled), calibrate(calm)
+    assert usual.ttft_base_s is not None
+    assert fit.ttft_base_s == pytest.approx(usual.ttft_base_s, rel=0.5)
+    assert fit.ttft_above == pytest.approx(0.25, abs=0.02)
+    assert "incident?" in as_settings([fit])
+    assert "incident?" not in as_settings([usual])
+
+
 def test_failed_requests_say_nothing_about_what_is_usual():
     columns = healthy(1000)
     outcome = np.full(1000, "ok", "U20")
