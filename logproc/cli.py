@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from logproc import __version__, cli_report, cli_setup, cli_silence
-from logproc.cli_common import Pipeline
+from logproc.cli_common import Pipeline, SettingsByArgument, SettingsByOption
 from logproc.cli_common import fail as _fail
 from logproc.cli_common import read_settings as _settings
 
@@ -26,8 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cli_setup.app, name="setup")
-app.command()(cli_report.report)
-app.command()(cli_silence.silence)
+app.command(cls=SettingsByArgument)(cli_report.report)
+app.command(cls=SettingsByOption)(cli_silence.silence)
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def _common(
         log_to_stderr()
 
 
-@app.command()
+@app.command(cls=SettingsByArgument)
 def run(
     pipeline: Pipeline = None,
     only: Annotated[
@@ -196,7 +196,7 @@ def replay(
         typer.echo("documents: " + ", ".join(f"{count:,} {what}" for what, count in result["documents"].items()))
 
 
-@app.command()
+@app.command(cls=SettingsByArgument)
 def check(pipeline: Pipeline = None) -> None:
     """Validate settings, paths and addresses; say what is wrong and where."""
     settings = _settings(pipeline)
@@ -212,7 +212,7 @@ def check(pipeline: Pipeline = None) -> None:
     raise typer.Exit(worst)
 
 
-@app.command("notify-test")
+@app.command("notify-test", cls=SettingsByArgument)
 def notify_test(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A name under `notifiers` in the settings.")],
     pipeline: Pipeline = None,
@@ -238,7 +238,7 @@ def notify_test(
     raise typer.Exit(0 if delivered else 1)
 
 
-@app.command()
+@app.command(cls=SettingsByArgument)
 def rules(
     pipeline: Pipeline = None,
     tests: Annotated[
@@ -269,7 +269,7 @@ def _archive(settings: Any) -> Any:
         _fail(str(error), 1)
 
 
-@app.command()
+@app.command(cls=SettingsByOption)
 def query(
     last: Annotated[
         str | None, typer.Option(metavar="SPAN", help="Only the last 90s, 1h, 7d, …", show_default=False)

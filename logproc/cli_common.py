@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from logproc.settings import Settings
@@ -14,10 +15,42 @@ Pipeline = Annotated[
     Path | None,
     typer.Argument(
         metavar="[PIPELINE.yaml]",
-        help="Settings; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
+        help="Settings, also as --pipeline; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
         show_default=False,
     ),
 ]
+
+
+class SettingsByArgument(TyperCommand):
+    """A command whose last argument is PIPELINE.yaml: it takes `--pipeline` too, as the other commands do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Make `--pipeline X` the last argument."""
+        rest: list[str] = []
+        last: list[str] = []
+        words = iter(args)
+        for word in words:
+            if word == "--pipeline":
+                last = [next(words, "") or ctx.fail("--pipeline needs a settings file")]
+            elif word.startswith("--pipeline="):
+                last = [word.partition("=")[2]]
+            else:
+                rest.append(word)
+        return super().parse_args(ctx, [*rest, *last])
+
+
+class SettingsByOption(TyperCommand):
+    """A command that takes its settings with `--pipeline` alone, and says so where they stand as an argument."""
+
+    allow_extra_args = True
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse the arguments that are left over."""
+        extra = super().parse_args(ctx, args)
+        if extra:
+            hint = ": settings are given with --pipeline here" if extra[0].endswith((".yaml", ".yml")) else ""
+            ctx.fail(f"Got unexpected extra argument ({' '.join(extra)}){hint}")
+        return extra
 
 
 def fail(message: str, code: int) -> NoReturn:

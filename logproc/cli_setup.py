@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logproc.cli_common import Pipeline, fail, read_settings
+from logproc.cli_common import Pipeline, SettingsByArgument, fail, read_settings
 
 if TYPE_CHECKING:
     from logproc.settings import ElasticsearchStore, Settings
@@ -22,7 +22,7 @@ _COLOURS = {"✓": typer.colors.GREEN, "!": typer.colors.YELLOW, "✗": typer.co
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests and what would change; change nothing.")]
 
 
-@app.command()
+@app.command(cls=SettingsByArgument)
 def elasticsearch(pipeline: Pipeline = None, dry_run: DryRun = False) -> None:
     """Put templates, lifecycle and ingest pipeline, and show what changes; safe to repeat."""
     settings = read_settings(pipeline)
@@ -51,7 +51,7 @@ def elasticsearch(pipeline: Pipeline = None, dry_run: DryRun = False) -> None:
     raise typer.Exit(0 if well else 1)
 
 
-@app.command()
+@app.command(cls=SettingsByArgument)
 def kibana(pipeline: Pipeline = None, dry_run: DryRun = False) -> None:
     """Import data views, dashboards and searches, and put the rules; what is there is replaced."""
     settings = read_settings(pipeline)

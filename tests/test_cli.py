@@ -172,3 +172,42 @@ def test_the_first_message_of_a_run_names_the_page_and_the_metrics(tmp_path: Pat
     first = logproc(tmp_path, "run", "--once", settings(tmp_path)).stderr.splitlines()[0]
 
     assert re.search(r"\bpage=(http://127\.0\.0\.1:\d+)/ metrics=\1/metrics", first), first
+
+
+@pytest.mark.parametrize("arguments", [["query"], ["silence", "errors", "--for", "2h"]])
+def test_settings_given_as_an_argument_where_they_are_an_option_are_told_how(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    def refused(extra: str) -> str:
+        answer = logproc(tmp_path, *arguments, extra)
+        assert answer.returncode == 2
+        return " ".join(answer.stderr.replace("│", " ").split())
+
+    assert "unexpected extra argument (p.yaml): settings are given with --pipeline here" in refused("p.yaml")
+    assert "unexpected extra argument (more)" in refused("more")
+    assert "--pipeline here" not in refused("more")
+
+
+@pytest.mark.parametrize("given", [["--pipeline", "other.yaml"], ["--pipeline=other.yaml"]])
+@pytest.mark.parametrize(
+    "command",
+    [["run", "--once"], ["check"], ["rules"], ["report"], ["notify-test", "n"], ["setup", "kibana"],
+     ["setup", "elasticsearch"]],
+)  # fmt: skip
+def test_settings_may_be_given_with_pipeline_to_every_command_that_reads_them(
+    tmp_path: Path, command: list[str], given: list[str]
+) -> None:
+    (tmp_path / "other.yaml").write_text("wrong: 1\n")
+    at = len(command) - 1 if command[0] == "notify-test" else len(command)
+
+    answer = logproc(tmp_path, *command[:at], *given, *command[at:])
+
+    assert answer.returncode == 2
+    assert "other.yaml:1: unknown key `wrong`" in answer.stderr
+
+
+def test_the_option_pipeline_needs_a_file(tmp_path: Path) -> None:
+    answer = logproc(tmp_path, "check", "--pipeline")
+
+    assert answer.returncode == 2
+    assert "--pipeline needs a settings file" in " ".join(answer.stderr.split())
