@@ -50,6 +50,7 @@ def test_failing_requests_in_a_log_reach_the_group_by_our_own_alerts(tmp_path: P
         [str(tmp_path / "access.jsonl")],
         alerts={"routes": {"ops": {"severity": ["warning", "critical"], "to": ["ops"]}}},
         notifiers={"ops": {"kind": "dingtalk", "url": robot.url, "secret": "SECdouble"}},
+        thresholds={"error_ratio": {"warning": 0.05}},  # were it graver meanwhile, the second message would say so
     )
     robot.next_replies.append(error(-1, "系统繁忙"))
 
