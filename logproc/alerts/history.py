@@ -13,6 +13,7 @@ from logproc.alerts.clearest import BACK_S, SLOT_S, Slots, merge
 from logproc.alerts.columns import Columns, Ints
 from logproc.alerts.diagnosis import COLD_S
 from logproc.alerts.server_lines import Line
+from logproc.alerts.silence import FORGOTTEN_S
 from logproc.alerts.usual import DAYS, HOUR, Hours
 from logproc.alerts.windows import LONG_S
 from logproc.events import LATE_S
@@ -113,7 +114,7 @@ class History:
 
     def is_over(self, second: int) -> bool:
         """Whether no model was seen for so long that nothing is expected of any."""
-        return all(second - last > DAYS * 24 * HOUR for last in self.last.values())
+        return all(second - last > FORGOTTEN_S for last in self.last.values())
 
     def forget(self, judged: int) -> None:
         """Let go of what nobody looks back on after the `judged` second."""

@@ -19,6 +19,8 @@ EXPECTED: Final = 10.0
 AGAIN_S: Final = 300
 """As long as it is silent it is looked again so often whether there usually is traffic."""
 _RECENT_DAYS: Final = 7
+FORGOTTEN_S: Final = (24 * _RECENT_DAYS + 1) * HOUR
+"""After so long without a request none is expected any more."""
 _NEVER: Final = -1
 
 
@@ -53,7 +55,7 @@ class Silence:
                 here = np.maximum.accumulate(np.where(counts > 0, seconds, here))
             newest[model] = here
             gap = seconds - here
-            wanted = (gap > self._bounds[0][1]) & (seconds % AGAIN_S == 0)
+            wanted = (gap > self._bounds[0][1]) & (gap <= FORGOTTEN_S) & (seconds % AGAIN_S == 0)
             for _, bound, _ in self._bounds:
                 wanted |= gap == bound
             wanted &= here != _NEVER
@@ -70,6 +72,9 @@ class Silence:
                     silent.discard(key)
                     yield key, second, Reading("traffic_silent", 0, 0.0, None, 0, True, second, {}, ends_at_once=True)
                 continue
+            gap = second - int(newest[model][place])
+            if {"", model} & silent and gap > self._bounds[-1][1] + self._for_s + AGAIN_S:
+                continue  # it fires as gravely as it can
             found = self._reading(model, int(newest[model][place]), second)
             if not found.level or "" in silent:
                 continue
@@ -99,6 +104,8 @@ class Silence:
         rows = self._hours.rows.get(model, {})
         first = min(rows, default=0)
         expected = 0.0
+        if end // HOUR - 24 * LEAST_DAYS < first:
+            return expected
         for hour in range(start // HOUR, min(end // HOUR, start // HOUR + 24 * _RECENT_DAYS) + 1):
             same = [hour - 24 * day for day in range(1, _RECENT_DAYS + 1) if hour - 24 * day >= first]
             if len(same) >= LEAST_DAYS:
