@@ -129,7 +129,7 @@ def servers(vllm_installed: None, tmp_path_factory: pytest.TempPathFactory) -> I
             stack.enter_context(server)
             found.append(Watched(server, Pipeline(folder / name, []), seed))
         many, one = found
-        asyncio.run(both(steady(many, QUIET_S, 0.5), steady(one, QUIET_S, 1.0)))
+        asyncio.run(both(steady(many, QUIET_S, 0.5), steady(one, QUIET_S, 1.8)))
         for watched in found:
             log = watched.server.access_log
             (scratch := watched.server.folder / "calibrate").mkdir()
@@ -154,7 +154,7 @@ SLOW = ("latency_p99", "ttft", "tokens_per_second")
 
 def test_more_requests_than_places_is_a_queue(servers: tuple[Watched, Watched]):
     _, one = servers
-    asyncio.run(both(crowd(one, INCIDENT_S, 12, name="crowd"), steady(one, INCIDENT_S, 1.0)))
+    asyncio.run(both(crowd(one, INCIDENT_S, 12, name="crowd"), steady(one, INCIDENT_S, 1.8)))
     until(lambda: bool(one.firing(*SLOW)), "an alert that requests are slow")
     alert = one.firing(*SLOW)[0]
     assert alert.cause == "queue", alert
