@@ -11,6 +11,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from logproc.clock import now_ms
 from logproc.consumer import Consumer, Feeder, Standing
 from logproc.measure.measure import Measure
 from logproc.notify.channels import build
@@ -19,7 +20,7 @@ from logproc.notify.store import AlertDocuments
 from logproc.settings import Settings
 from logproc.stores.archives import UnusableArchiveError, open_archive
 from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
-from logproc.stores.index import Index, now_ms, read_counters
+from logproc.stores.index import Index, read_counters
 from logproc.tailing.follower import Follower
 from logproc.tailing.wake import Waker
 from logproc.web.alerts_api import alerts_routes

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from logproc import __version__, cli_report, cli_setup, cli_silence
-from logproc.cli_common import Pipeline, SettingsByArgument, SettingsByOption
+from logproc.cli_common import Pipeline, PipelineOption, SettingsByArgument, SettingsByOption
 from logproc.cli_common import fail as _fail
 from logproc.cli_common import read_settings as _settings
 
@@ -345,15 +345,7 @@ def query(
         Path | None,
         typer.Option(metavar="FILE", help="Into a Parquet file, for DuckDB or pandas.", show_default=False),
     ] = None,
-    pipeline: Annotated[
-        Path | None,
-        typer.Option(
-            "--pipeline",
-            metavar="PIPELINE.yaml",
-            help="Settings; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
-            show_default=False,
-        ),
-    ] = None,
+    pipeline: PipelineOption = None,
 ) -> None:
     """Find requests: by time, outcome, flag, model, client, user, id or duration."""
     settings = _settings(pipeline)

@@ -20,6 +20,16 @@ Pipeline = Annotated[
     ),
 ]
 
+PipelineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pipeline",
+        metavar="PIPELINE.yaml",
+        help="Settings; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
+        show_default=False,
+    ),
+]
+
 
 class SettingsByArgument(TyperCommand):
     """A command whose last argument is PIPELINE.yaml: it takes `--pipeline` too, as the other commands do."""

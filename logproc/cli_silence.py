@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import getpass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from logproc.cli_common import fail, read_settings
+from logproc.cli_common import PipelineOption, fail, read_settings
 
 
 def silence(
@@ -18,15 +17,7 @@ def silence(
         str | None, typer.Option(metavar="NAME", help="Only of this model; else of all.", show_default=False)
     ] = None,
     comment: Annotated[str, typer.Option(metavar="TEXT", help="Why, for others.", show_default=False)] = "",
-    pipeline: Annotated[
-        Path | None,
-        typer.Option(
-            "--pipeline",
-            metavar="PIPELINE.yaml",
-            help="Settings; else $LOGPROC_PIPELINE, else the only file in ./pipelines.",
-            show_default=False,
-        ),
-    ] = None,
+    pipeline: PipelineOption = None,
 ) -> None:
     """Mute one kind of alert for a while: it is found and recorded as before, but nobody is told."""
     settings = read_settings(pipeline)

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from logproc.clock import now_ms
 from logproc.tailing.block import Block, Cursor
 from logproc.tailing.follower import Follower
 from logproc.tailing.wake import Waker
@@ -21,11 +22,6 @@ IDLE_S = 1.0
 BUSY_S = 0.02
 GRACE_MS: Final = 300
 """A second of log time is over so long after its end: a line may be written a little later than its time says."""
-
-
-def wall_clock_ms() -> int:
-    """The wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class PausedError(Exception):
@@ -132,7 +128,7 @@ class Feeder:
         waker: Waker,
         *,
         once: bool = False,
-        wall_ms: Callable[[], int] = wall_clock_ms,
+        wall_ms: Callable[[], int] = now_ms,
     ) -> None:
         self.consumer = consumer
         self.progress = Progress()

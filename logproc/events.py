@@ -61,6 +61,13 @@ class Events:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def uncached(self, which: Ints) -> Floats:
+        """Prompt tokens of some of them that were not in the prefix cache; 0 where that is not known."""
+        prompt = _or_0(self.prompt_tokens.take(which))
+        if self.cached_tokens is None:
+            return prompt
+        return np.maximum(prompt - _or_0(self.cached_tokens.take(which)), 0.0)
+
 
 class Lines(NamedTuple):
     """The lines of the requests of one block, for those of which something more is asked."""
@@ -176,8 +183,9 @@ class Gathered:
             self._lines.append(lines)
             self.kept_bytes += len(lines.data)
 
-    def take_lines(self) -> list[Lines]:
-        """What was kept, in the order of the events; to be asked for before these."""
+    @property
+    def lines(self) -> list[Lines]:
+        """What was kept, in the order of the events; `take` begins a new list."""
         return self._lines
 
     def take(self) -> Events:
@@ -234,6 +242,10 @@ _RARE: Final[dict[str, _Values]] = {
     "decode_ms": lambda rows: [r.decode_ms for r in rows],
     "tpot_ms": lambda rows: [r.tpot_ms for r in rows],
 }
+
+
+def _or_0(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def _time_per_token(

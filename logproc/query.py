@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, TextIO, cast, get_args
 
 from logproc.answers import group_document
+from logproc.clock import now_ms
 from logproc.query_output import (
     CsvWriter,
     RequestTable,
@@ -34,11 +35,6 @@ Form = Literal["table", "json", "csv"]
 FOLLOW_S: Final = 1.0
 LATE_MS: Final = 60_000
 """`--follow` also shows documents that come so much later than others of their time."""
-
-
-def now_ms() -> int:
-    """The wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def run_query(

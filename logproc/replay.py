@@ -19,11 +19,12 @@ from logproc.alerts.buckets import Buckets, Packed
 from logproc.alerts.columns import Columns
 from logproc.alerts.server_lines import Line
 from logproc.batch import read
+from logproc.clock import now_ms
 from logproc.events import Gathered
 from logproc.flags import FLAGS
 from logproc.kinds import Kinds
 from logproc.measure.servers import Servers
-from logproc.measure.tally import now_ms, tally
+from logproc.measure.tally import tally
 from logproc.measure.totals import Totals
 from logproc.record import OUTCOMES
 from logproc.replay_alerts import Read, ReplayJudge

@@ -137,10 +137,7 @@ class Finder:
     ) -> dict[Sort, Floats]:
         """How clearly each of the requests shows each sort of trouble; NaN: not at all."""
         base, per_prompt, per_token = (bound.take(kind) for bound in self._gatherer.bounds[-3:])
-        uncached = _or_0(events.prompt_tokens[found])
-        if events.cached_tokens is not None:
-            uncached = np.maximum(uncached - _or_0(events.cached_tokens[found]), 0.0)
-        first = base + per_prompt * uncached
+        first = base + per_prompt * events.uncached(found)
         duration = events.duration_ms[found]
         values: dict[Sort, Floats] = {}
         over = duration > self._bound["slow"].take(kind)
@@ -205,10 +202,6 @@ def _highest(value: Floats, times: Ints, group: Ints) -> Ints:
         same_as = np.maximum.accumulate(np.where(is_other, np.arange(len(known)), 0))
         known = known[rank[same_as] < MOST]  # of equals at the end all, since only their ids tell them apart
     return known
-
-
-def _or_0(values: Floats) -> Floats:
-    return np.where(np.isnan(values), 0.0, values)
 
 
 class _Named(msgspec.Struct):

@@ -210,7 +210,7 @@ class Gatherer:
                 cells[:, at[f"{name}:{severity}:any_size"]] = np.bincount(group[over], minlength=count)
                 over = over[~np.isnan(events.completion_tokens[over])]  # unknown is not zero
                 kind = events.kind[over]
-                usual = base.take(kind) + per_prompt.take(kind) * _or_0(_uncached(events, over))
+                usual = base.take(kind) + per_prompt.take(kind) * events.uncached(over)
                 if name != "ttft_s":
                     usual += per_token.take(kind) * events.completion_tokens[over]
                 over = over[values[over] > usual]
@@ -284,18 +284,6 @@ class Gatherer:
         places = np.clip(places, 0, HISTOGRAM_BINS - 1) + group * HISTOGRAM_BINS
         counts = np.bincount(places, minlength=len(cells) * HISTOGRAM_BINS)
         cells[:, self.columns.histogram(name)] = counts.reshape(len(cells), HISTOGRAM_BINS)
-
-
-def _uncached(events: Events, which: Ints) -> Floats:
-    """The prompt tokens of some of the events that were not in the prefix cache."""
-    prompt = events.prompt_tokens.take(which)
-    if events.cached_tokens is None:
-        return prompt
-    return np.maximum(prompt - _or_0(events.cached_tokens.take(which)), 0)
-
-
-def _or_0(values: Floats) -> Floats:
-    return np.where(np.isnan(values), 0.0, values)
 
 
 def _engine(events: Events) -> Floats | None:

@@ -87,6 +87,14 @@ class Layer:
             column["params"]["format"] = dict(form)
         return replace(self, columns={**self.columns, column_id: column})
 
+    def percentiles(self, name: str, ranks: Sequence[int], label: str = "P{}") -> Layer:
+        """With percentiles of a duration, each as the column `pRANK`."""
+        layer = self
+        for rank in ranks:
+            metric = Metric("percentile", name, percent=rank)
+            layer = layer.showing(f"p{rank}", metric, label.format(rank), DURATION)
+        return layer
+
     def _check(self, metric: Metric) -> None:
         if metric.name == "count":
             return

@@ -94,11 +94,7 @@ def _outcomes(views: DataViews) -> Panel:
 
 
 def _durations(views: DataViews, thresholds: Thresholds) -> Panel:
-    layer = Layer(views.requests).over_time()
-    for percent in (50, 95, 99):
-        layer = layer.showing(
-            f"p{percent}", Metric("percentile", "event.duration", percent=percent), f"P{percent}", DURATION
-        )
+    layer = Layer(views.requests).over_time().percentiles("event.duration", (50, 95, 99))
     lines = lines_at("P99", thresholds.duration_s, ns) + lines_at("P95", thresholds.duration_p95_s, ns)
     return chart(
         "Duration",
@@ -112,9 +108,7 @@ def _durations(views: DataViews, thresholds: Thresholds) -> Panel:
 
 
 def _first_tokens(views: DataViews, thresholds: Thresholds) -> Panel:
-    layer = Layer(views.requests).over_time()
-    for percent in (50, 95, 99):
-        layer = layer.showing(f"p{percent}", Metric("percentile", "llm.ttft", percent=percent), f"P{percent}", DURATION)
+    layer = Layer(views.requests).over_time().percentiles("llm.ttft", (50, 95, 99))
     return chart(
         "Time to first token",
         "Of streams; the lines are the thresholds.",

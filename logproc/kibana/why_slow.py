@@ -65,10 +65,7 @@ def _parts(views: DataViews) -> Panel:
 
 
 def _stalls(views: DataViews, thresholds: Thresholds) -> Panel:
-    layer = Layer(views.requests).over_time()
-    for percent in (50, 95, 99):
-        metric = Metric("percentile", "llm.stall_max", percent=percent)
-        layer = layer.showing(f"p{percent}", metric, f"P{percent}", DURATION)
+    layer = Layer(views.requests).over_time().percentiles("llm.stall_max", (50, 95, 99))
     share = Metric("sum", "llm.stall_max") / Metric("sum", "event.duration", kql="llm.stall_max: *")
     layer = layer.showing("share", share, "Share of the time of streams", PERCENT)
     return chart(
@@ -83,10 +80,7 @@ def _stalls(views: DataViews, thresholds: Thresholds) -> Panel:
 
 
 def _speed(views: DataViews, thresholds: Thresholds) -> Panel:
-    layer = Layer(views.requests).over_time()
-    for percent in (50, 95):
-        metric = Metric("percentile", "llm.tpot", percent=percent)
-        layer = layer.showing(f"p{percent}", metric, f"P{percent}", DURATION)
+    layer = Layer(views.requests).over_time().percentiles("llm.tpot", (50, 95))
     return chart(
         "Time per output token",
         "While decoding; the lines are the thresholds of tokens per second.",
@@ -99,9 +93,7 @@ def _speed(views: DataViews, thresholds: Thresholds) -> Panel:
 
 def _prompt_length(views: DataViews, thresholds: Thresholds) -> Panel:
     layer = Layer(views.requests).by_size("gen_ai.usage.input_tokens", "Tokens of the prompt", _LENGTHS)
-    for percent in (50, 95):
-        metric = Metric("percentile", "llm.ttft", percent=percent)
-        layer = layer.showing(f"p{percent}", metric, f"P{percent}", DURATION)
+    layer = layer.percentiles("llm.ttft", (50, 95))
     return chart(
         "Time to first token by length of the prompt",
         "A long prompt takes longer to read: only a high bar at a short one is odd.",
@@ -115,9 +107,7 @@ def _prompt_length(views: DataViews, thresholds: Thresholds) -> Panel:
 
 def _answer_length(views: DataViews) -> Panel:
     layer = Layer(views.requests).by_size("gen_ai.usage.output_tokens", "Tokens of the answer", _LENGTHS)
-    for percent in (50, 95):
-        metric = Metric("percentile", "event.duration", percent=percent)
-        layer = layer.showing(f"p{percent}", metric, f"P{percent}", DURATION)
+    layer = layer.percentiles("event.duration", (50, 95))
     return chart(
         "Duration by length of the answer",
         "A long answer takes longer to write: only a high bar at a short one is odd.",
@@ -150,9 +140,7 @@ def _waiting(views: DataViews) -> Panel:
 
 def _by(views: DataViews, name: str, label: str) -> Panel:
     layer = Layer(views.requests).by(name, label, 20, "requests").showing("requests", _REQUESTS, "Requests")
-    for percent in (50, 99):
-        metric = Metric("percentile", "event.duration", percent=percent)
-        layer = layer.showing(f"p{percent}", metric, f"P{percent} duration", DURATION)
+    layer = layer.percentiles("event.duration", (50, 99), "P{} duration")
     layer = layer.showing("ttft", Metric("percentile", "llm.ttft", percent=95), "P95 first token", DURATION)
     timed = Metric("sum", "event.duration", kql=questions.TIMED)
     for key, part, part_label in (

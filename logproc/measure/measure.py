@@ -10,12 +10,13 @@ from pathlib import Path
 
 from logproc.alerts.alert import Alert
 from logproc.alerts.judge import Judge
+from logproc.clock import now_ms
 from logproc.consumer import GRACE_MS, PausedError
 from logproc.measure.journal import Journal
 from logproc.measure.rejected import RejectedFile
 from logproc.measure.servers import Key, Sample, Server, Servers
 from logproc.measure.table import Cells, Table
-from logproc.measure.tally import declare, now_ms, tally
+from logproc.measure.tally import declare, tally
 from logproc.measure.totals import Totals
 from logproc.settings import Settings
 from logproc.sketch import Bins

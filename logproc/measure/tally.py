@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -16,11 +15,6 @@ from logproc.measure.totals import Totals
 from logproc.tailing.block import Block
 
 FILE_EVENTS: Final = ("opened", "rotated", "truncated", "rewritten", "finished", "lost")
-
-
-def now_ms() -> int:
-    """The wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def tally(

@@ -96,7 +96,7 @@ class Totals:
     def fold(self) -> None:
         """Add up what was gathered since the last time."""
         if len(self.gathered):
-            lines = self.gathered.take_lines()
+            lines = self.gathered.lines
             events = self.gathered.take()
             bits = self._flagger.bits(events, self.kinds)
             self._count(events, bits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -13,7 +12,6 @@ from logproc.notify.channel import (
     Answer,
     Dead,
     Delivered,
-    Limits,
     Message,
     Outcome,
     Rejected,
@@ -22,8 +20,8 @@ from logproc.notify.channel import (
     Throttled,
     TooLong,
 )
-from logproc.notify.hook import Hook, as_json, by_status, code_of, excerpt, json_object, unanswered
-from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, Style, brief_text, fit, paragraphs, plain, title
+from logproc.notify.hook import Robot, as_json, by_status, code_of, excerpt, json_object, unanswered
+from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, brief_text, fit, paragraphs, plain, title
 
 PER_S: Final = 14 / 60
 BURST: Final = 5
@@ -57,25 +55,8 @@ KNOWN: Final = frozenset({*_DEAD, *_THROTTLED, *_TOO_LONG, *_UNSAFE, *_REJECTED,
 """Every answer but success that is known by name."""
 
 
-class DingTalk(Hook):
+class DingTalk(Robot):
     """One custom robot. `mention`: phone numbers, or `all`."""
-
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        limits: Limits,
-        style: Style,
-        *,
-        secret: str = "",
-        keyword: str = "",
-        mention: Sequence[str] = (),
-    ) -> None:
-        super().__init__(name, url, limits, style)
-        self._secret = secret
-        self._keyword = keyword
-        self._mention = tuple(mention)
-        self.secrets += (secret,) if secret else ()
 
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:
         """A markdown message of at most 20,000 bytes; `brief`: a short plain text."""
@@ -84,10 +65,10 @@ class DingTalk(Hook):
             if brief
             else fit(message, lambda shape: self._markdown(message, shape), lambda body: len(body) <= LONGEST)
         )
-        if not self._secret:
+        if not self.secret:
             return self.request(body)
         stamp = str(int(now * 1000))
-        signed = sign(self._secret, stamp)
+        signed = sign(self.secret, stamp)
         joint = "&" if "?" in self.url else "?"
         return self.request(
             body, url=f"{self.url}{joint}timestamp={stamp}&sign={quote(signed, safe='')}", secrets=(signed,)
@@ -109,7 +90,7 @@ class DingTalk(Hook):
         """The phone numbers to mention, and whether it is everyone."""
         if not message.is_urgent:
             return [], False
-        return [each for each in self._mention if each != "all"], "all" in self._mention
+        return [each for each in self.mention if each != "all"], "all" in self.mention
 
     def _markdown(self, message: Message, shape: Shape) -> bytes:
         heading = title(message, self.style)
@@ -117,18 +98,15 @@ class DingTalk(Hook):
         parts = [f"### {plain(heading)}", *paragraphs(message, shape, self.style, MARKUP)]
         if numbers:
             parts.append(" ".join(f"@{number}" for number in numbers))  # without it nobody is called
-        text = self._with_keyword("\n\n".join(parts), "\n\n")
+        text = self.with_keyword("\n\n".join(parts), "\n\n")
         at = {"atMobiles": numbers, "isAtAll": everyone}
         return as_json({"msgtype": "markdown", "markdown": {"title": heading, "text": text}, "at": at})
 
     def _brief(self, message: Message) -> bytes:
         numbers, everyone = self._called(message)
-        text = self._with_keyword(brief_text(message, self.style, LONGEST_BRIEF), "\n")
+        text = self.with_keyword(brief_text(message, self.style, LONGEST_BRIEF), "\n")
         at = {"atMobiles": numbers, "isAtAll": everyone}
         return as_json({"msgtype": "text", "text": {"content": text}, "at": at})
-
-    def _with_keyword(self, text: str, joint: str) -> str:
-        return text if self._keyword in text else f"{text}{joint}{self._keyword}"
 
 
 def sign(secret: str, stamp: str) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
 from typing import Any, Final
 
 from logproc.notify.channel import (
     Answer,
     Dead,
     Delivered,
-    Limits,
     Message,
     Outcome,
     Rejected,
@@ -21,8 +19,8 @@ from logproc.notify.channel import (
     Throttled,
     TooLong,
 )
-from logproc.notify.hook import LIMITED_S, Hook, as_json, by_status, code_of, excerpt, json_object, unanswered
-from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, Style, brief_text, fit, paragraphs, plain, title
+from logproc.notify.hook import LIMITED_S, Robot, as_json, by_status, code_of, excerpt, json_object, unanswered
+from logproc.notify.text import LONGEST_BRIEF, Markup, Shape, brief_text, fit, paragraphs, plain, title
 
 PER_S: Final = 1.5
 BURST: Final = 3
@@ -48,32 +46,15 @@ KNOWN: Final = frozenset({*_DEAD, *_THROTTLED, *_TOO_LONG, *_REJECTED})
 """Every answer but success that is known by name."""
 
 
-class Feishu(Hook):
+class Feishu(Robot):
     """One custom bot. `mention`: open_ids, or `all`."""
-
-    def __init__(
-        self,
-        name: str,
-        url: str,
-        limits: Limits,
-        style: Style,
-        *,
-        secret: str = "",
-        keyword: str = "",
-        mention: Sequence[str] = (),
-    ) -> None:
-        super().__init__(name, url, limits, style)
-        self._secret = secret
-        self._keyword = keyword
-        self._mention = tuple(mention)
-        self.secrets += (secret,) if secret else ()
 
     def render(self, message: Message, now: float, *, brief: bool = False) -> Request:
         """A card of at most 20 KB; `brief`: a short plain text."""
         signature: dict[str, str] = {}
-        if self._secret:
+        if self.secret:
             stamp = str(int(now))
-            signature = {"timestamp": stamp, "sign": sign(self._secret, stamp)}
+            signature = {"timestamp": stamp, "sign": sign(self.secret, stamp)}
         if brief:
             body = as_json({**signature, **self._brief(message)})
         else:
@@ -107,15 +88,15 @@ class Feishu(Hook):
         return by_status(answer) if answer.status == 429 else Retryable(why)
 
     def _called(self, message: Message) -> tuple[str, ...]:
-        return self._mention if message.is_urgent else ()
+        return self.mention if message.is_urgent else ()
 
     def _card(self, message: Message, shape: Shape) -> dict[str, Any]:
         heading = title(message, self.style)
         texts = paragraphs(message, shape, self.style, MARKUP)
         if called := self._called(message):
             texts.append(" ".join(f"<at id={each}></at>" for each in called))
-        if self._keyword and not any(self._keyword in text for text in (heading, *texts)):
-            texts.append(self._keyword)
+        if self.keyword and not any(self.keyword in text for text in (heading, *texts)):
+            texts.append(self.keyword)
         colour = "green" if message.is_resolved else _COLOURS[message.severity]
         return {
             "msg_type": "interactive",
@@ -129,9 +110,7 @@ class Feishu(Hook):
     def _brief(self, message: Message) -> dict[str, Any]:
         text = brief_text(message, self.style, LONGEST_BRIEF)
         text += "".join(f' <at user_id="{each}"></at>' for each in self._called(message))
-        if self._keyword not in text:
-            text += f"\n{self._keyword}"
-        return {"msg_type": "text", "content": {"text": text}}
+        return {"msg_type": "text", "content": {"text": self.with_keyword(text, "\n")}}
 
 
 def sign(secret: str, stamp: str) -> str:

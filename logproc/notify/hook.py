@@ -71,6 +71,34 @@ class Hook:
         return post(request, timeout_s)
 
 
+class Robot(Hook):
+    """A chat's robot that may ask for a signature and for a keyword in every text, and can call people.
+
+    `mention` are those who are called when it is urgent, in the chat's own terms, or `all`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        limits: Limits,
+        style: Style,
+        *,
+        secret: str = "",
+        keyword: str = "",
+        mention: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name, url, limits, style)
+        self.secret = secret
+        self.keyword = keyword
+        self.mention = tuple(mention)
+        self.secrets += (secret,) if secret else ()
+
+    def with_keyword(self, text: str, joint: str) -> str:
+        """The text, and the keyword after it where it is not in it."""
+        return text if self.keyword in text else f"{text}{joint}{self.keyword}"
+
+
 def as_json(value: object) -> bytes:
     """JSON as short as it gets, Chinese unescaped: limits are in bytes."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

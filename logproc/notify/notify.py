@@ -18,6 +18,7 @@ import structlog
 
 from logproc.alerts import record
 from logproc.alerts.alert import Alert, entry_id
+from logproc.clock import now_ms
 from logproc.measure.exposition import Gauge
 from logproc.notify.channel import Answer, Attempt, Channel, Delivered, Rejected, Retryable, deliver
 from logproc.notify.deliveries import Deliveries, Outlet
@@ -33,11 +34,6 @@ POLL_S: Final = 1.0
 TIDY_S: Final = 3600.0
 RETRY_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
-
-
-def now_ms() -> int:
-    """The wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Notify:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Literal, TextIO
 
+from logproc.clock import now_ms
 from logproc.question import Asked, UsageError, question_of
 from logproc.record import GENERATION
 from logproc.report import forms
@@ -24,10 +24,6 @@ Form = Literal["table", "json", "markdown", "html"]
 MINUTE_MS: Final = 60_000
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def run_report(
     settings: Settings,
     archive: Archive,
@@ -37,7 +33,7 @@ def run_report(
     calibrating: bool = False,
     out: TextIO,
     err: TextIO,
-    clock: Callable[[], int] = _now_ms,
+    clock: Callable[[], int] = now_ms,
 ) -> int:
     """Write the report, and return the exit code: 0, 1 a target was missed or the store cannot be read, 2 usage.
 

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from logproc.clock import now_ms
 from logproc.settings import Settings, SqliteStore
 from logproc.state import Database
 from logproc.stores.document_reader import DocumentReader
-from logproc.stores.index import SCHEMA, now_ms
+from logproc.stores.index import SCHEMA
 from logproc.stores.mended import is_rejected_file, mended_blocks
 from logproc.stores.store import Refused, Settled, StoreBusyError, StoreUnavailableError, Written
 from logproc.stores.stores import open_store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from logproc.clock import now_ms
 from logproc.consumer import NotYetError, PausedError
 from logproc.exact_file import ExactFile
 from logproc.settings import Settings
@@ -35,11 +35,6 @@ _REJECTED_LENGTH: Final = ("rejected_length", "", "")
 """No metrics, but kept with the counters: how they, the documents in the store and the file of the rejected ones belong
 together after a stop."""
 _Samples = list[tuple[Mapping[str, str], float]]
-
-
-def now_ms() -> int:
-    """The wall clock, ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Index:

@@ -99,7 +99,7 @@ def test_nothing_is_kept_of_blocks_without_a_request() -> None:
     for data in (b"".join(said.raw for said in heartbeats(0, 100)), b"no json\n" * 100):
         tally(totals, Servers(), block(data), lambda: (BEGIN + DAY) * 1000, None)
 
-    assert totals.gathered.take_lines() == []
+    assert totals.gathered.lines == []
     assert totals.gathered.kept_bytes == 0
 
 

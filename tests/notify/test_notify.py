@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from logproc.alerts.alert import Alert
+from logproc.clock import now_ms
 from logproc.notify import sending
 from logproc.notify.channel import Channel, Dead, Delivered, Limits, Message, Outcome, Rejected, Retryable, Throttled
-from logproc.notify.notify import Notify, now_ms
+from logproc.notify.notify import Notify
 from tests.notify.alerts import FakeChannel, Record, alert, rows, settings, told
 from tests.pipeline import until
 
