@@ -21,7 +21,7 @@ class AnswerTimes:
 
 def read_answer(lines: Iterable[bytes], began: float, clock: Callable[[], float]) -> AnswerTimes:
     """Read the server-sent events of an OpenAI-compatible answer to their end; `clock` and `began` are alike."""
-    seen, last, is_done = AnswerTimes(), began, False
+    seen, last, is_done, is_visible = AnswerTimes(), began, False, False
     for line in lines:
         data = line.removeprefix(b"data:").strip()
         if not line.startswith(b"data:"):
@@ -32,7 +32,8 @@ def read_answer(lines: Iterable[bytes], began: float, clock: Callable[[], float]
         event = json.loads(data)
         if "error" in event:
             seen.error = f"error event: {event['error'].get('type') or event['error'].get('code')}"
-        elif _has_content(event):
+        elif content := _content(event):
+            is_visible = is_visible or not content.isspace()
             now = clock()
             if seen.first_s is None:
                 seen.first_s = now - began
@@ -42,12 +43,14 @@ def read_answer(lines: Iterable[bytes], began: float, clock: Callable[[], float]
         seen.completion_tokens = (event.get("usage") or {}).get("completion_tokens", seen.completion_tokens)
     if seen.error is None and not is_done:
         seen.error = "the stream broke off"
-    elif seen.error is None and seen.first_s is None:
+    elif seen.error is None and not is_visible:
         seen.error = "no content"
     return seen
 
 
-def _has_content(event: dict[str, Any]) -> bool:
+def _content(event: dict[str, Any]) -> str:
+    """What one event adds to the answer; empty when nothing. Calls of tools stand as their JSON."""
     choices = event.get("choices") or [{}]
     delta = choices[0].get("delta") or choices[0]
-    return any(delta.get(name) for name in ("content", "text", "reasoning_content", "reasoning", "tool_calls"))
+    parts = (delta.get(name) for name in ("content", "text", "reasoning_content", "reasoning", "tool_calls"))
+    return "".join(part if isinstance(part, str) else json.dumps(part) for part in parts if part)

@@ -44,6 +44,7 @@ def test_the_first_content_and_the_gaps_after_it_are_timed() -> None:
     ("events", "error"),
     [
         ([ROLE, USAGE, b"[DONE]"], "no content"),
+        ([ROLE, piece(" "), piece("\n"), USAGE, b"[DONE]"], "no content"),  # nothing that a reader could see
         ([piece("a")], "the stream broke off"),
         ([piece("a"), {"error": {"type": "InternalServerError", "code": 500}}, b"[DONE]"], "InternalServerError"),
         ([{"error": {"code": 503}}, b"[DONE]"], "503"),
