@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from logproc.settings import Settings
 from logproc.stores.archives import UnusableArchiveError, open_archive
 from logproc.stores.elasticsearch_client import ClientMissingError, SecretError
 from logproc.stores.index import Index, read_counters
+from logproc.stores.warm_up import WarmUp
 from logproc.tailing.follower import Follower
 from logproc.tailing.wake import Waker
 from logproc.web.alerts_api import alerts_routes
@@ -73,6 +74,7 @@ class App:
         self.notify: Notify | None = None
         self._alert_documents: AlertDocuments | None = None
         self._stream: Stream | None = None
+        self._warm_up: WarmUp | None = None
         self.web: WebServer | None = None
         try:
             if "measure" in only:
@@ -125,7 +127,7 @@ class App:
         pages = [
             *self._stream.routes,
             *now_routes(self.settings, measure.servers, now_ms),
-            *self._questions(),
+            *self._questions(progress),
             *([] if notify is None else self._alerts_pages(notify)),
         ]
         return application(page, progress, read_token(self.settings.http), pages)
@@ -143,13 +145,14 @@ class App:
             *alerts_routes(measure_db, notify.deliveries, now_ms, changed),
         ]
 
-    def _questions(self) -> list[Route]:
+    def _questions(self, progress: Callable[[], Mapping[str, Standing]]) -> list[Route]:
         """The pages that find requests."""
         try:
             archive = open_archive(self.settings, LONGEST_S)
         except UnusableArchiveError as error:
             log.warning("no requests can be found at /api/v1", reason=str(error))
             return []
+        self._warm_up = WarmUp(archive, lambda: all(each.has_caught_up for each in progress().values()), now_ms)
         return api_routes(archive, self.settings.logs.wrapped, now_ms, self.settings.thresholds, self.settings.prices)
 
     def _run_one(self, feeder: Feeder) -> None:
@@ -178,6 +181,8 @@ class App:
             self._alert_documents.start()
         for fed in self._fed:
             fed.thread.start()
+        if self._warm_up is not None and not self._once:
+            self._warm_up.start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until everything was read (`once`), a consumer failed, or `stop` was asked for. False when time ran out."""
@@ -200,6 +205,8 @@ class App:
         for fed in self._fed:
             if fed.thread.ident is not None:
                 fed.thread.join()
+        if self._warm_up is not None:
+            self._warm_up.close()
         if self._stream is not None:
             self._stream.close()
         if self.web is not None:

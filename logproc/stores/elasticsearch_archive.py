@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -198,6 +198,9 @@ class ElasticsearchArchive:
                 shown[event_id] = Found(Position(moment, event_id.encode()), document)
         found = sorted(shown.values(), key=lambda each: each.position)
         return Points(len(found) if sample.total is None else sample.total.value, found)
+
+    def warm(self, since_ms: int, until_ms: int, is_over: Callable[[], bool]) -> None:
+        """Nothing: Elasticsearch keeps by itself what it was asked lately."""
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""

@@ -6,7 +6,7 @@ of a shorter range of time are among those that are shown of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Final, Literal, Protocol, get_args
@@ -52,6 +52,10 @@ class Axes:
         return FIELD_OF[length], FIELD_OF[time]
 
 
+USUAL_AXES: Final = (Axes("prompt_tokens", "ttft"), Axes("completion_tokens", "decode"))
+"""What the page plots."""
+
+
 @dataclass(frozen=True, slots=True)
 class Points:
     """`total` requests have both; `shown` are some of them, oldest first, with FIELDS of their documents."""
@@ -65,6 +69,13 @@ class PlottedArchive(Archive, Protocol):
 
     def points(self, question: Question, axes: Axes, limit: int) -> Points:
         """At most `limit` of the documents that match and have what is on both axes.
+
+        Raises:
+            StoreUnavailableError: the store, or a part of it, cannot be read.
+        """
+
+    def warm(self, since_ms: int, until_ms: int, is_over: Callable[[], bool]) -> None:
+        """Count ahead what is usually asked of a range of time (ms since 1970), until `is_over`.
 
         Raises:
             StoreUnavailableError: the store, or a part of it, cannot be read.

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
 from logproc.ids import id_bytes
 from logproc.record import DAY_MS
@@ -31,15 +31,15 @@ from logproc.stores.archive import (
     Who,
 )
 from logproc.stores.documents import flat_document
-from logproc.stores.points import Axes, Points, chosen
+from logproc.stores.points import USUAL_AXES, USUAL_POINTS, Axes, Points, chosen
 from logproc.stores.recent_points import RecentPoints
-from logproc.stores.recent_rollups import HOUR_MS, RecentRollups, minutes_can_tell
+from logproc.stores.recent_rollups import HOUR_MS, RecentRollups, minutes_can_tell, versions
 from logproc.stores.rollup import MINUTE_MS, Rollup, joined
 from logproc.stores.sqlite import SERVERS_FILE, day_files
 from logproc.stores.sqlite_condition import condition, skew_ms
 from logproc.stores.sqlite_points import Part, documents_in
 from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
-from logproc.stores.sqlite_schema import REQUESTS
+from logproc.stores.sqlite_schema import REQUESTS, SPAN_MS
 from logproc.stores.sqlite_servers import read_servers
 from logproc.stores.sqlite_slowest import SHOWN, minutes_of_slowest, slowest
 from logproc.stores.sqlite_tally import Tally, add_up, rollup
@@ -58,6 +58,8 @@ class SqliteArchive:
         self._longest_s = longest_s
         self._recent = RecentRollups()
         self._points = RecentPoints()
+        self._warmed: dict[Path, dict[int, int]] = {}
+        """By file the versions of its spans of time that `warm` has counted."""
 
     @property
     def missing(self) -> str | None:
@@ -198,6 +200,32 @@ class SqliteArchive:
                 if connection is not None:
                     found += documents_in(connection, shown)
         return Points(sum(part.total for part in parts), sorted(found, key=lambda each: each.position))
+
+    def warm(self, since_ms: int, until_ms: int, is_over: Callable[[], bool]) -> None:
+        """Count ahead what is usually asked: each hour in which documents were added since the last time, newest first.
+
+        Raises:
+            StoreUnavailableError: a day's file cannot be read.
+        """
+        known: dict[Path, dict[int, int]] = {}
+        for day, path in reversed(self.days(Question(since_ms=since_ms, until_ms=until_ms))):
+            with self._reading(path) as connection:
+                known[path] = {} if connection is None else versions(connection)
+            before = self._warmed.get(path, {})
+            hours = {span * SPAN_MS // HOUR_MS for span, version in known[path].items() if before.get(span) != version}
+            for hour in sorted(hours & set(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS))), reverse=True):
+                question = Question(since_ms=hour * HOUR_MS, until_ms=(hour + 1) * HOUR_MS)
+                for who in (None, *get_args(Who)):
+                    if is_over():
+                        return
+                    with self._reading(path) as connection:
+                        if connection is not None:
+                            self._recent.rollups(connection, path, day, question, who)
+                for axes in USUAL_AXES:
+                    with self._reading(path) as connection:
+                        if connection is not None:
+                            list(self._points.parts(connection, path, day, question, axes, USUAL_POINTS))
+        self._warmed = known
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""

@@ -1,0 +1,49 @@
+"""Counts the last day ahead, so that the first question about it is answered as soon as every later one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from logproc.record import DAY_MS
+from logproc.stores.points import PlottedArchive
+from logproc.stores.store import StoreUnavailableError
+
+LOOK_S: Final = 1.0
+EVERY_S: Final = 300.0
+
+
+class WarmUp:
+    """A thread that begins once `may_begin`, and then counts what is new every EVERY_S.
+
+    `clock` is the wall clock, ms since 1970.
+    """
+
+    def __init__(self, archive: PlottedArchive, may_begin: Callable[[], bool], clock: Callable[[], int]) -> None:
+        self._archive = archive
+        self._may_begin = may_begin
+        self._clock = clock
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="warm-up", daemon=True)
+
+    def start(self) -> None:
+        """Begin to wait."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End within the time that an hour takes to be counted."""
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_S):
+            if self._may_begin():
+                break
+        while not self._over.is_set():
+            now = self._clock()
+            with suppress(StoreUnavailableError, OSError):  # whoever asks is told
+                self._archive.warm(now - DAY_MS, now, self._over.is_set)
+            self._over.wait(EVERY_S)
