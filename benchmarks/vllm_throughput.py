@@ -192,8 +192,7 @@ def play(load: Load, server: VllmServer) -> Round:
 
 def cpu_seconds(server: VllmServer) -> float:
     """CPU of the process that serves HTTP so far, all its threads, without the engine's process."""
-    assert server._process is not None
-    fields = Path(f"/proc/{server._process.pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK_S
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from fcntl import ioctl
 from pathlib import Path
@@ -26,16 +26,10 @@ import yaml
 from logproc.demo import setup
 from logproc.demo.setup import make_folder, open_pipeline
 from logproc.settings_file import load
+from tests.pipeline import until
 from tests.stores.elastic import stored
 
 LOGPROC = Path(sys.executable).with_name("logproc")
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 def children(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -21,6 +20,7 @@ from logproc.notify.channel import Delivered, ExternalAlert, Limits, Message, de
 from logproc.notify.text import Style
 from tests.doubles.server import Double
 from tests.notify.alerts import alert
+from tests.services.process import free_port
 
 pytestmark = pytest.mark.service
 BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
@@ -28,11 +28,6 @@ CONFIGURATION = """
 route: {{receiver: double, group_by: ["..."], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
 receivers: [{{name: double, webhook_configs: [{{url: "{url}", send_resolved: true}}]}}]
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +13,7 @@ from logproc.notify.deliveries import Deliveries
 from logproc.notify.store import AlertDocuments, bulks
 from logproc.settings import Alerts, ElasticsearchStore
 from tests.notify.alerts import NOW_MS, Record, alert
+from tests.pipeline import until
 from tests.stores import elastic
 
 service = [pytest.mark.service, pytest.mark.timeout(300)]
@@ -33,13 +32,6 @@ def deliveries(tmp_path: Path) -> Iterator[Deliveries]:
     made = Deliveries(tmp_path / "notify.db", Alerts(), {})
     yield made
     made.close()
-
-
-def until(condition: Callable[[], Any], limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come true"
-        time.sleep(0.02)
 
 
 def running(chosen: ElasticsearchStore, record: Record, deliveries: Deliveries) -> AlertDocuments:
@@ -63,7 +55,7 @@ def test_a_store_that_is_not_there_is_waited_for_and_stops_quickly(record: Recor
     record.add(alert())
     documents = running(elastic.settings("http://127.0.0.1:9", "x"), record, deliveries)
     try:
-        until(lambda: documents.problem)
+        until(lambda: bool(documents.problem), "the problem")
         documents.finish()
         assert documents.position() == 0
     finally:
@@ -122,10 +114,10 @@ class TestOnTheRealServer:
         record.add(alert())
         documents = running(chosen, record, deliveries)
         try:
-            until(lambda: documents.problem)
+            until(lambda: bool(documents.problem), "the problem")
             assert "logproc setup elasticsearch" in str(documents.problem)
             elastic.set_up(chosen)
-            until(lambda: documents.position() == 1)
+            until(lambda: documents.position() == 1, "the documents")
         finally:
             documents.stop()
 

@@ -15,7 +15,8 @@ from tests.pipeline import until
 from tests.rules.with_levels import settings
 from tests.rules.world import PAGES, World
 from tests.services import prometheus
-from tests.services.prometheus import Prometheus, free_port
+from tests.services.process import free_port
+from tests.services.prometheus import Prometheus
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 

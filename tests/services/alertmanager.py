@@ -9,10 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tests.services.prometheus import free_port
+from tests.services.process import ServerProcess
 
 
 def why_missing() -> str | None:
@@ -29,36 +28,24 @@ def amtool(*arguments: str | Path) -> str:
     return done.stdout
 
 
-class Alertmanager:
+class Alertmanager(ServerProcess):
     """One server on a free port of 127.0.0.1; use it as a context manager. `config` is the text of its settings."""
 
     def __init__(self, folder: Path, config: str) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        super().__init__(folder, "alertmanager.log")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "alertmanager.yml").write_text(config)
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it; it answers a little later."""
         command = ["prometheus-alertmanager", f"--config.file={self.folder}/alertmanager.yml"]
         command += [f"--storage.path={self.folder}/data", f"--web.listen-address={self.address}"]
         command += ["--cluster.listen-address="]  # alone
-        with (self.folder / "alertmanager.log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self.launch(command)
 
     def is_ready(self) -> bool:
         """Whether it answers; fails where it has ended."""
-        assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "alertmanager.log").read_text()[-4000:]
+        assert self.returncode is None, self.output_tail()
         return self._call("/-/ready") is not None
 
     def post(self, alerts: Iterable[Mapping[str, Any]]) -> None:

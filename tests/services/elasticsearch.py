@@ -7,24 +7,20 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.services import install_elasticsearch
+from tests.services.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 START_LIMIT_S: Final = 180.0
-STOP_LIMIT_S: Final = 30.0
 MOST_CONTENT_MB: Final = 8
 """`http.max_content_length`: a larger request is answered 413."""
 
@@ -39,7 +35,7 @@ _SETTINGS: Final = {
 }
 
 
-class ElasticsearchServer:
+class ElasticsearchServer(ServerProcess):
     """One server on a free port of 127.0.0.1; use it as a context manager. Stopped and started again it has its data.
 
     It lives in a new folder below the system's temporary folder, its programs too (144 MB): it refuses to run as root,
@@ -51,21 +47,11 @@ class ElasticsearchServer:
     def __init__(
         self, *, heap: str = "1g", quick_start: bool = True, settings: Mapping[str, str] | None = None
     ) -> None:
-        self.folder = folder = Path(tempfile.mkdtemp(prefix="logproc-elasticsearch-"))
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.output = folder / "output.txt"
+        super().__init__(Path(tempfile.mkdtemp(prefix="logproc-elasticsearch-")), "output.txt")
         self._java_options = f"-Xms{heap} -Xmx{heap}" + (" -XX:TieredStopAtLevel=1" if quick_start else "")
         self._settings = {**_SETTINGS, "http.port": str(self.port), **(settings or {})}
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def start(self) -> None:
@@ -81,46 +67,18 @@ class ElasticsearchServer:
         if os.geteuid() == 0:
             command += ["--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
         command.append(str(programs / "bin" / "elasticsearch"))
-        with self.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={
-                    "PATH": os.environ["PATH"],
-                    "ES_JAVA_HOME": str(java),
-                    "ES_JAVA_OPTS": self._java_options,
-                    "ES_TMPDIR": str(self.folder / "tmp"),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # of its own, to end all of it
-            )
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ES_JAVA_HOME": str(java),
+            "ES_JAVA_OPTS": self._java_options,
+            "ES_TMPDIR": str(self.folder / "tmp"),
+        }
+        self.launch(command, environment)
         try:
             self._wait_until_well()
         except BaseException:
             self.stop()
             raise
-
-    def stop(self) -> None:
-        """End the server as an operator would (SIGTERM), and whatever it left behind by force."""
-        process = self._process
-        if process is None:
-            return
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT_S)
-        self.kill()
-
-    def kill(self) -> None:
-        """End it as a power cut would (SIGKILL)."""
-        process = self._process
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        self._process = None
 
     def close(self) -> None:
         """End it, and remove everything it wrote."""
@@ -134,10 +92,6 @@ class ElasticsearchServer:
             OSError: there was no answer.
         """
         return call(self.url, method, path, body)
-
-    def output_tail(self, lines: int = 40) -> str:
-        """The end of what the server printed."""
-        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
 
     def _prepare(self, programs: Path, java: Path) -> None:
         shutil.copytree(install_elasticsearch.distribution(), programs)
@@ -159,11 +113,10 @@ class ElasticsearchServer:
                     shutil.chown(path, "nobody", "nogroup")
 
     def _wait_until_well(self) -> None:
-        assert self._process is not None
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"Elasticsearch ended with {self._process.returncode}\n{self.output_tail()}")
+            if self.returncode is not None:
+                raise RuntimeError(f"Elasticsearch ended with {self.returncode}\n{self.output_tail()}")
             with contextlib.suppress(OSError):
                 if self.call("GET", "/_cluster/health").get("status") in {"green", "yellow"}:
                     return
@@ -181,10 +134,3 @@ def call(url: str, method: str, path: str, body: object = None) -> Any:
     except urllib.error.HTTPError as error:
         text = error.read()
     return json.loads(text) if text else None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

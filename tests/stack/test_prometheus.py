@@ -14,7 +14,8 @@ import yaml
 
 from logproc.settings_file import load
 from tests.pipeline import until
-from tests.services.prometheus import Prometheus, free_port, promtool, why_missing
+from tests.services.process import free_port
+from tests.services.prometheus import Prometheus, promtool, why_missing
 from tests.stack.compose import ROOT
 
 FOLDER = ROOT / "pipelines" / "prometheus"

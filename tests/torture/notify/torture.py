@@ -24,7 +24,7 @@ from logproc.alerts.alert import Alert
 from logproc.stores.documents import time_text
 from tests.notify.alerts import Record, alert, rows
 from tests.pipeline import until
-from tests.services.prometheus import free_port
+from tests.services.process import free_port
 from tests.torture.notify import audit
 from tests.torture.notify.channels import Channels, Stage
 from tests.torture.notify.victim import FastClock
