@@ -86,12 +86,15 @@ class Lines(NamedTuple):
     def __len__(self) -> int:
         return len(self.ends if self.places is None else self.places)
 
-    def at(self, row: int) -> tuple[int, bytes]:
-        """Of a request by its place among them the offset of its line in the source, and the line."""
-        place = row if self.places is None else int(self.places[row])
-        begin = int(self.ends[place - 1]) + 1 if place else 0
-        offset = self.start + begin if self.origins is None else self.origins[place]
-        return offset, self.data[begin : int(self.ends[place])]
+    def some(self, rows: Ints) -> tuple[list[int], list[bytes]]:
+        """Of requests by their places among them the offsets of their lines in the source, and the lines."""
+        places = rows if self.places is None else self.places[rows]
+        begins, ends = np.where(places > 0, self.ends[places - 1] + 1, 0).tolist(), self.ends[places].tolist()
+        if self.origins is None:
+            offsets = [self.start + begin for begin in begins]
+        else:
+            offsets = [self.origins[place] for place in places.tolist()]
+        return offsets, [self.data[begin:end] for begin, end in zip(begins, ends, strict=True)]
 
 
 class Gathered:

@@ -42,12 +42,6 @@ def derived_ids(
     ]
 
 
-def derived_id(first_line: bytes, offset: int, raw: bytes, time_ms: int) -> bytes:
-    """`derived_ids` of one line."""
-    digest = hashlib.blake2b(first_line + offset.to_bytes(8, "big") + raw, digest_size=10).digest()
-    return time_ms.to_bytes(6, "big") + digest
-
-
 def own_ids(values: Sequence[OwnId], times_ms: npt.NDArray[np.int64]) -> list[bytes | None]:
     """`record.line_id_bytes` of many lines: the 16 bytes of each line's own id, None where it has none of ours."""
     if values.count(msgspec.UNSET) == len(values):
@@ -99,6 +93,14 @@ def id_times(prefixes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 def id_text(raw: bytes) -> str:
     """The 22 characters of an id of 16 bytes."""
     return binascii.b2a_base64(raw, newline=False).rstrip(b"=").translate(_URLSAFE).decode("ascii")
+
+
+def id_texts(ids: Sequence[bytes]) -> list[str]:
+    """`id_text` of many ids."""
+    padded = np.zeros((len(ids), 18), np.uint8)
+    padded[:, :16] = np.frombuffer(b"".join(ids), np.uint8).reshape(-1, 16)
+    text = binascii.b2a_base64(padded.tobytes(), newline=False).translate(_URLSAFE).decode("ascii")
+    return [text[start : start + 22] for start in range(0, len(text), 24)]
 
 
 def id_bytes(text: Any) -> bytes | None:

@@ -19,9 +19,8 @@ from logproc.alerts.alert import Kind
 from logproc.alerts.columns import Ints
 from logproc.events import TOO_LATE, Events, Floats, Lines
 from logproc.flags import FLAGS
-from logproc.ids import derived_id, id_text
+from logproc.ids import OwnId, derived_ids, id_texts, own_ids
 from logproc.kinds import Kinds
-from logproc.record import line_id_bytes
 
 if TYPE_CHECKING:
     from logproc.alerts.gather import Gatherer
@@ -128,9 +127,26 @@ class Finder:
         seconds, times, kind = events.second[found], events.time_ms[found], events.kind[found]
         model = self._gatherer.model_of_kind.take(kind)
         group = model * (1 << 40) + seconds // SLOT_S
-        for sort, value in self._values(events, found, kind, is_error[found], is_empty[found]).items():
-            best = _highest(value, times, group)
-            self._pick(slots, sort, found[best], value[best].round(3), model[best], seconds[best], times[best], lines)
+        best = {
+            sort: (value, _highest(value, times, group))
+            for sort, value in self._values(events, found, kind, is_error[found], is_empty[found]).items()
+        }
+        chosen = np.unique(np.concatenate([places for _, places in best.values()]))
+        named = _named(lines, found[chosen], times[chosen])
+        keys = self._keys(model[chosen], seconds[chosen])
+        for sort, (value, places) in best.items():
+            at = np.searchsorted(chosen, places).tolist()
+            for place, clear, time_ms in zip(at, value[places].round(3).tolist(), times[places].tolist(), strict=True):
+                picks = slots.setdefault(keys[place], {}).setdefault(sort, [])
+                insort(picks, Pick(clear, time_ms, *named[place]), key=_clearest)
+                del picks[MOST:]
+
+    def _keys(self, model: Ints, seconds: Ints) -> list[tuple[str, int]]:
+        """The slot of each request."""
+        names = list(self._gatherer.models)
+        return [
+            (names[number], slot) for number, slot in zip(model.tolist(), (seconds // SLOT_S).tolist(), strict=True)
+        ]
 
     def _values(
         self, events: Events, found: Ints, kind: npt.NDArray[np.int32], is_error: Mask, is_empty: Mask
@@ -154,23 +170,6 @@ class Finder:
         if is_empty.any():
             values["empty"] = np.where(is_empty, 1.0, np.nan)
         return values
-
-    def _pick(
-        self, slots: Slots, sort: Sort, found: Ints, value: Floats, model: Ints, seconds: Ints, times: Ints,
-        lines: Sequence[Lines],
-    ) -> None:  # fmt: skip
-        """Put requests into their slots where they are clearer than those there."""
-        names = list(self._gatherer.models)
-        ends = np.cumsum([len(each) for each in lines])
-        which = np.searchsorted(ends, found, side="right")
-        rows = found - (ends - [len(each) for each in lines])[which]
-        columns = (which, rows, value, model, seconds, times)
-        for part, row, clear, number, second, time_ms in zip(*(each.tolist() for each in columns), strict=True):
-            picks = slots.setdefault((names[number], second // SLOT_S), {}).setdefault(sort, [])
-            if len(picks) == MOST and (-clear, time_ms) > (-picks[-1].value, picks[-1].time_ms):
-                continue
-            insort(picks, Pick(clear, time_ms, *_who(lines[part], row, time_ms)), key=_clearest)
-            del picks[MOST:]
 
     def _learn(self, kinds: Kinds) -> None:
         self._gatherer.learn(kinds)
@@ -205,25 +204,30 @@ def _highest(value: Floats, times: Ints, group: Ints) -> Ints:
 
 
 class _Named(msgspec.Struct):
-    id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    id: OwnId = msgspec.UNSET
     user_id: str | None = None
     api_key_id: str | None = None
     client: str | None = None
 
 
-_decode: Final = msgspec.json.Decoder(_Named).decode
+_decode_lines: Final = msgspec.json.Decoder(_Named).decode_lines
 
 
-def _who(lines: Lines, row: int, time_ms: int) -> tuple[str, str | None]:
-    """The `event.id` of a line, and who sent the request."""
-    offset, raw = lines.at(row)
-    named = _decode(raw)
-    who = named.user_id or named.api_key_id or named.client
-    if not isinstance(named.id, msgspec.UnsetType):
-        try:
-            text = msgspec.json.decode(named.id)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # a number beyond all bounds
-            text = None
-        if line_id_bytes(text, time_ms) is not None:
-            return str(text), who
-    return id_text(derived_id(lines.first_line, offset, raw, time_ms)), who
+def _named(lines: Sequence[Lines], found: Ints, times_ms: Ints) -> list[tuple[str, str | None]]:
+    """The `event.id` of some requests, and who sent each; `found` are their places among all, in order."""
+    ids: list[bytes] = []
+    clients: list[str | None] = []
+    ends = np.cumsum([len(each) for each in lines])
+    cuts = np.searchsorted(found, ends).tolist()
+    start = 0
+    for part, end, cut in zip(lines, ends.tolist(), cuts, strict=True):
+        if cut > start:
+            offsets, raws = part.some(found[start:cut] - (end - len(part)))
+            times = times_ms[start:cut]
+            records = _decode_lines(b"\n".join(raws))
+            own = own_ids([each.id for each in records], times)
+            made = derived_ids(part.first_line, offsets, raws, times) if None in own else own
+            ids += [one or other for one, other in zip(own, made, strict=True) if one or other]
+            clients += [each.user_id or each.api_key_id or each.client for each in records]
+        start = cut
+    return list(zip(id_texts(ids), clients, strict=True))

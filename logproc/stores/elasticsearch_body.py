@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, Final
@@ -12,10 +10,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from logproc.ids import id_texts
 from logproc.stores.documents import Documents
 from logproc.stores.fields import EVENT_OUTCOMES, Field
 
-_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -42,14 +40,6 @@ def body(documents: Documents, fields: tuple[Field, ...]) -> bytes:
             columns.append([EVENT_OUTCOMES.get(value, "unknown") for value in values])
     made = map(_document(tuple(names)), *columns)
     return _encoder.encode_lines(chain.from_iterable(zip(map(_Create, map(_Id, ids)), made, strict=True)))
-
-
-def id_texts(ids: Sequence[bytes]) -> list[str]:
-    """`ids.id_text` of many ids."""
-    padded = np.zeros((len(ids), 18), np.uint8)
-    padded[:, :16] = np.frombuffer(b"".join(ids), np.uint8).reshape(-1, 16)
-    text = binascii.b2a_base64(padded.tobytes(), newline=False).translate(_URLSAFE).decode("ascii")
-    return [text[start : start + 22] for start in range(0, len(text), 24)]
 
 
 def time_texts(times_ms: npt.NDArray[np.int64]) -> list[str]:

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logproc.ids import id_text
+from logproc.ids import id_text, id_texts
 from logproc.stores.documents import time_text
-from logproc.stores.elasticsearch_body import body, id_texts, time_texts
+from logproc.stores.elasticsearch_body import body, time_texts
 from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS
 from tests.lines import NOW_MS, raw
 from tests.stores.documents_of import at, flat, read
