@@ -154,7 +154,8 @@ def against_server(kind: str, count: int, pairs: int, folder: Path) -> dict[str,
     with ElasticsearchServer(quick_start=False) as server:
         os.sched_setaffinity(0, cores[half:] or cores)
         names = (f"bench-{number}" for number in itertools.count())
-        bare, ours = [], []
+        bare: list[float] = []
+        ours: list[float] = []
         for number in range(pairs + 1):
             ways = [(bare, bare_loop), (ours, through_the_store)]
             for results, way in ways if number % 2 else reversed(ways):
@@ -177,7 +178,7 @@ def ready_made(log: Path) -> list[Bulk]:
     """The requests that the store would send."""
     store = ElasticsearchStore(store_settings("http://127.0.0.1:9", "bench"), lambda: NOW_MS)
     made: list[Bulk] = []
-    store._sink.add = made.append  # type: ignore[method-assign] # they are not to be sent
+    store._sink.add = made.append  # type: ignore[assignment,method-assign] # they are not to be sent
     store._sink.settled = lambda: None  # type: ignore[assignment,return-value,method-assign]
     reader = DocumentReader("vllm", Thresholds())
     for block in blocks(str(log)):

@@ -21,11 +21,13 @@ WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
 LONGEST_S = 300
 
 
-@events.init_command_line_parser.add_listener
 def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--model", default="", help="The model's name; without it the first that the server serves.")
     parser.add_argument("--prompt-words", type=int, default=100, help="About so many tokens.")
     parser.add_argument("--answer-tokens", type=int, default=100, help="The most that one answer may have.")
+
+
+events.init_command_line_parser.add_listener(_options)
 
 
 class Chatter(HttpUser):

@@ -43,7 +43,7 @@ def bare_struct(path: Path) -> type[msgspec.Struct]:
         union: object = None
         for each in seen:
             if each in (str, int, float, bool):
-                union = each if union is None else union | each  # type: ignore[operator]
+                union = each if union is None else union | each
         fields.append((name, (union | None) if union else object, None))  # type: ignore[operator]
     return msgspec.defstruct("Bare", fields, gc=False, frozen=True)
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def _documents(times: np.ndarray[Any, np.dtype[np.int64]], rng: np.random.Genera
     texts = rng.bytes(24 * size).hex()
 
     def ns(share: float) -> list[int]:
-        return (duration * share * 1e6).astype(np.int64).tolist()
+        times_ns: list[int] = (duration * share * 1e6).astype(np.int64).tolist()
+        return times_ns
 
     columns: dict[str, list[Any]] = {
         "duration_ns": ns(1),
@@ -164,7 +166,7 @@ def measure(folder: Path, rounds: int) -> dict[str, tuple[float, float, float]]:
     warm(day_path(documents, DAY))
     found = {}
     for name, command in commands(folder).items():
-        found[name] = timed(lambda command=command: subprocess.run(command, check=True, capture_output=True), rounds)
+        found[name] = timed(partial(subprocess.run, command, check=True, capture_output=True), rounds)
     for name, question in questions(documents).items():
         is_long = "first" in name or "whole" in name
         if "again" in name:
@@ -193,7 +195,7 @@ def rolled_up(folder: Path) -> dict[str, float]:
     requests = int(minutes.counts[:, 0].sum())
     size = (target / rollups.ROLLUPS_FILE).stat().st_size
     year, minutes_of_a_year = (
-        365 * _seconds(lambda by_minute=by_minute: list(rollups.read(target, Question(), by_minute=by_minute)))
+        365 * _seconds(lambda: list(rollups.read(target, Question(), by_minute=by_minute)))  # noqa: B023
         for by_minute in (False, True)
     )
     return {

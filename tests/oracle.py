@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 OPERATIONS = {
     "/v1/chat/completions": "chat",
@@ -56,7 +57,7 @@ def recount(raw: Iterable[bytes]) -> Recount:
     return total
 
 
-def _parse(line: bytes) -> dict | None:
+def _parse(line: bytes) -> dict[str, Any] | None:
     if b"\0" in line or len(line.rstrip(b"\n")) > 1 << 20:
         return None
     try:
@@ -76,9 +77,10 @@ def _parse(line: bytes) -> dict | None:
     return record if record["duration_ms"] >= 0 and 100 <= record["status"] <= 599 else None
 
 
-def _outcome(record: dict, operation: str) -> str:
+def _outcome(record: dict[str, Any], operation: str) -> str:
     if "outcome" in record:
-        return record["outcome"]
+        told: str = record["outcome"]
+        return told
     status = record["status"]
     if status == 499:
         return "client_disconnect"
@@ -93,7 +95,7 @@ def _outcome(record: dict, operation: str) -> str:
     return "ok"
 
 
-def _count(total: Recount, record: dict) -> None:
+def _count(total: Recount, record: dict[str, Any]) -> None:
     model = record.get("model") or "unknown"
     operation = record.get("operation") or OPERATIONS.get(record["path"], "unknown")
     outcome = _outcome(record, operation)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logproc.ids import derived_ids, id_bytes, id_text, id_times, own_ids
+from logproc.ids import OwnId, derived_ids, id_bytes, id_text, id_times, own_ids
 from logproc.record import DAY_MS, line_id_bytes, make_line_id
 
 TIME = 1_774_866_225_123
@@ -42,7 +42,7 @@ def test_an_id_written_with_escapes_is_the_same_id() -> None:
 
 
 def test_a_number_too_large_for_any_type_is_no_id_and_no_error() -> None:
-    values = [msgspec.Raw(b"1e999"), msgspec.UNSET]
+    values: list[OwnId] = [msgspec.Raw(b"1e999"), msgspec.UNSET]
     assert own_ids(values, np.array([TIME, TIME])) == [None, None]
 
 

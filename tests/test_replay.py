@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -26,11 +27,12 @@ def logproc(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=100)
 
 
-def summary(*arguments: object) -> dict:
+def summary(*arguments: object) -> dict[str, Any]:
     done = logproc("replay", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_replay_agrees_with_the_recount(tmp_path: Path) -> None:
@@ -40,7 +42,8 @@ def test_replay_agrees_with_the_recount(tmp_path: Path) -> None:
     found = summary(tmp_path / "a.jsonl")
 
     expected = recount(lines)
-    statuses, outcomes = Counter(), Counter()
+    statuses: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     for (_, _, status, outcome), count in expected.requests.items():
         statuses[status] += count
         outcomes[outcome] += count

@@ -262,8 +262,7 @@ def test_a_store_that_cannot_be_written_delays_no_metric_and_goes_on_when_mended
     (tmp_path / "a.jsonl").write_bytes(now_line() * 3)
     pipeline.start()
     until(pipeline.is_up, "the server")
-    requests = lambda: sum(by_label(pipeline.metrics(), "llm_requests_total", "status").values())  # noqa: E731
-    until(lambda: requests() == 3, "metrics")
+    until(lambda: sum(by_label(pipeline.metrics(), "llm_requests_total", "status").values()) == 3, "metrics")
     until(lambda: json.loads(pipeline.get("/readyz")[1])["status"] == "degraded", "degraded")
     found = pipeline.metrics()
     assert found["logproc_paused", (("consumer", "index"),)] == 1

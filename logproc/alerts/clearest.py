@@ -226,8 +226,8 @@ def _named(lines: Sequence[Lines], found: Ints, times_ms: Ints) -> list[tuple[st
             times = times_ms[start:cut]
             records = _decode_lines(b"\n".join(raws))
             own = own_ids([each.id for each in records], times)
-            made = derived_ids(part.first_line, offsets, raws, times) if None in own else own
-            ids += [one or other for one, other in zip(own, made, strict=True) if one or other]
+            derived = derived_ids(part.first_line, offsets, raws, times) if None in own else [b""] * len(own)
+            ids += [one or other for one, other in zip(own, derived, strict=True)]
             clients += [each.user_id or each.api_key_id or each.client for each in records]
         start = cut
     return list(zip(id_texts(ids), clients, strict=True))

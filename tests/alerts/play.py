@@ -56,8 +56,8 @@ GOOD: dict[str, Any] = {
 }
 """What a healthy server answers."""
 
-SLOW = {"duration_ms": 9000.0, "ttft_ms": 8200.0, "queue_ms": 8010.0}
-FAILED = {"status": 500, "outcome": "server_error", "completion_tokens": None}
+SLOW: dict[str, Any] = {"duration_ms": 9000.0, "ttft_ms": 8200.0, "queue_ms": 8010.0}
+FAILED: dict[str, Any] = {"status": 500, "outcome": "server_error", "completion_tokens": None}
 
 
 def at(second: float) -> str:

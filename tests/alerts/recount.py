@@ -46,7 +46,7 @@ def _count(line: Line, thresholds: Thresholds, row: Counter[str]) -> None:
     is_2xx, duration, ttft = status // 100 == 2, line["duration_ms"], line.get("ttft_ms")
     prompt, completion, cached = line["prompt_tokens"], line["completion_tokens"], line.get("cached_tokens")
     timed = outcome != "rejected"
-    parts = [line.get(f"{name}_ms") for name in ("queue", "prefill", "decode")]
+    parts: list[Any] = [line.get(f"{name}_ms") for name in ("queue", "prefill", "decode")]
     per_token = line.get("tpot_ms")
     if per_token is None and ttft is not None and stream and completion is not None and completion >= 16:
         per_token = max(duration - ttft, 0.0) / (completion - 1)

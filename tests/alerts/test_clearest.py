@@ -115,7 +115,9 @@ def test_however_the_log_was_cut_the_same_requests_are_the_clearest(seed: int) -
     rng = random.Random(seed)
     log: Log = []
     for number in range(800):
-        bad = rng.choice([{}, {}, SLOW, FAILED, {"ttft_ms": 4000.0}, {"outcome": "empty", "completion_tokens": 0}])
+        bad: dict[str, Any] = rng.choice(
+            [{}, {}, SLOW, FAILED, {"ttft_ms": 4000.0}, {"outcome": "empty", "completion_tokens": 0}]
+        )
         line = {**requests(0, 1, 1.0)[0].line, **bad, "model": rng.choice("ab"), "id": f"{number}"}
         if "duration_ms" in bad:
             line["duration_ms"] = 9000.0 + rng.random() * 5000

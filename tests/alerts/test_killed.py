@@ -45,9 +45,10 @@ def test_killed_at_any_moment_no_alert_is_lost_repeated_or_opened_again(tmp_path
                 process = pipeline.process
                 assert process is not None
                 if kill:
-                    until(lambda: _newest(database) != before or process.poll() is not None, "a commit")  # noqa: B023
+                    poll = process.poll
+                    until(lambda: _newest(database) != before or poll() is not None, "a commit")  # noqa: B023
                     time.sleep(rng.random() * 0.05)  # wherever that is: in a block, in the judge, in the next commit
-                    killed += process.poll() is None
+                    killed += poll() is None
                     pipeline.kill()
                 else:
                     assert process.wait(60) == 0, pipeline.output.read_text()

@@ -64,8 +64,8 @@ def only(**wanted: Any) -> dict[str, Any]:
     return dict.fromkeys(names) | wanted
 
 
-EMPTY = {"outcome": "empty", "completion_tokens": 1}
-STEPS = {"tpot_ms": 100.0, "decode_ms": 2500.0, "duration_ms": 2700.0}
+EMPTY: dict[str, Any] = {"outcome": "empty", "completion_tokens": 1}
+STEPS: dict[str, Any] = {"tpot_ms": 100.0, "decode_ms": 2500.0, "duration_ms": 2700.0}
 
 CASES = (
     Case(

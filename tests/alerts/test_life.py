@@ -54,13 +54,13 @@ def test_a_pause_of_a_few_seconds_is_no_page_though_it_makes_every_request_slow(
 
 
 def test_a_long_answer_is_not_slow_for_its_size() -> None:
-    long = {"completion_tokens": 2000, "duration_ms": 40_000.0, "decode_ms": 39_000.0, "tpot_ms": 20.0}
+    long: dict[str, Any] = {"completion_tokens": 2000, "duration_ms": 40_000.0, "decode_ms": 39_000.0, "tpot_ms": 20.0}
 
     assert lives(alerts(around(requests(BAD, GOOD_AGAIN, **long)))) == {}
 
 
 def test_a_request_of_unknown_size_is_judged_against_what_is_usual_not_against_its_size() -> None:
-    unknown = {"completion_tokens": None, "duration_ms": 9000.0}
+    unknown: dict[str, Any] = {"completion_tokens": None, "duration_ms": 9000.0}
 
     assert lives(alerts(around(requests(BAD, GOOD_AGAIN, **unknown)))) == {}
 

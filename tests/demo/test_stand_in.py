@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from logproc.demo.answers import MODEL, words
 from logproc.demo.incidents import CYCLE_S, EMPTY
@@ -40,7 +41,7 @@ class Dice(random.Random):
 @pytest.fixture
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Asks a server that began `at` seconds ago once; the answer, and the one request line of it."""
-    servers = []
+    servers: list[Starlette] = []
 
     def one(path: str, body: Any, *, at: float = 0.0, share: float = 0.999) -> tuple[Any, dict[str, Any]]:
         log = tmp_path / f"{len(servers)}.jsonl"

@@ -34,7 +34,7 @@ class KibanaDouble(RestDouble):
         self.space = space
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.rules: dict[str, dict[str, Any]] = {}
-        self.refuse_rules: tuple[int, str] | None = None
+        self.refuse_rules: tuple[int, str, str] | None = None
         self.broken_objects: dict[str, str] = {}
         self.always_answer: tuple[int, Any, Mapping[str, str]] | None = None
 
@@ -59,8 +59,10 @@ class KibanaDouble(RestDouble):
         form = email.message_from_bytes(head + request.body, policy=email.policy.HTTP)
         (part,) = form.iter_parts()
         assert part.get_param("name", header="content-disposition") == "file"
-        assert part.get_filename().endswith(".ndjson")
-        objects = [json.loads(line) for line in part.get_payload(decode=True).splitlines() if line]
+        assert (part.get_filename() or "").endswith(".ndjson")
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        objects = [json.loads(line) for line in payload.splitlines() if line]
         results, errors = [], []
         for each in objects:
             key = (each["type"], each["id"])

@@ -104,7 +104,7 @@ class _Session:
             elif verb == "DATA":
                 self._data()
             else:
-                self._say(verbs.get(verb, lambda _: "502 not known")(line))
+                self._say(verbs[verb](line) if verb in verbs else "502 not known")
 
     def _greeting(self) -> str:
         offers = ["250-double", "250-SIZE 10000000"]
@@ -147,7 +147,7 @@ class _Session:
         made = self._tls.wrap_socket(self._handler.connection, server_side=True)
         self._handler.connection = made
         self._handler.rfile = made.makefile("rb")
-        self._handler.wfile = made.makefile("wb")  # type: ignore[assignment]
+        self._handler.wfile = made.makefile("wb")
         self._is_encrypted = True
 
     def _say(self, reply: str) -> None:

@@ -100,7 +100,7 @@ def test_killed_at_random_behind_a_way_that_fails_each_line_is_there_once(
         for kill in range(1, KILLS + 1):
             pipeline.start("--only", "index")
             enough = proxy.bulks + chance.randint(1, 6)
-            until(lambda enough=enough: proxy.bulks >= enough, "requests", LIMIT_S)
+            until(lambda: proxy.bulks >= enough, "requests", LIMIT_S)  # noqa: B023
             time.sleep(chance.random() / 2)  # anywhere between two requests, too
             pipeline.kill()
             if kill % KILLS_A_SERVER_KILL == 0:
@@ -236,8 +236,8 @@ def test_sigterm_waits_for_a_dead_store_only_so_long_and_the_next_start_stores_e
             pipelines.append(pipeline_on(folder, proxy.url, name))
             pipelines[-1].start()
         for pipeline in pipelines:
-            until(lambda pipeline=pipeline: pipeline.is_up(), "the pipeline")
-            until(lambda pipeline=pipeline: lines_of(pipeline, "measure") == 500, "metrics")
+            until(pipeline.is_up, "the pipeline")
+            until(lambda: lines_of(pipeline, "measure") == 500, "metrics")  # noqa: B023
         until(lambda: paused(pipelines[0]), "the pause")
         until(lambda: hanging.bulks > 0, "a request")
         for pipeline in pipelines:

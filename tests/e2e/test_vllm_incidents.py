@@ -152,7 +152,7 @@ def requests_of(watched: Watched, alert: Alert) -> list[str]:
 SLOW = ("latency_p99", "ttft", "tokens_per_second")
 
 
-def test_more_requests_than_places_is_a_queue(servers: tuple[Watched, Watched]):
+def test_more_requests_than_places_is_a_queue(servers: tuple[Watched, Watched]) -> None:
     _, one = servers
     asyncio.run(both(crowd(one, INCIDENT_S, 12, name="crowd"), steady(one, INCIDENT_S, 1.8)))
     until(lambda: bool(one.firing(*SLOW)), "an alert that requests are slow")
@@ -164,7 +164,7 @@ def test_more_requests_than_places_is_a_queue(servers: tuple[Watched, Watched]):
     assert alert.text["zh"]
 
 
-def test_answers_that_end_at_once_are_empty(servers: tuple[Watched, Watched]):
+def test_answers_that_end_at_once_are_empty(servers: tuple[Watched, Watched]) -> None:
     many, _ = servers
     empty = {"ignore_eos": False, **ENDS_AT_ONCE}
     asyncio.run(both(steady(many, INCIDENT_S, 0.5), steady(many, INCIDENT_S, 1.0, name="empty", **empty)))
@@ -174,7 +174,7 @@ def test_answers_that_end_at_once_are_empty(servers: tuple[Watched, Watched]):
     assert not many.firing(*SLOW, "errors")
 
 
-def test_a_flood_of_long_prompts_is_named_so(servers: tuple[Watched, Watched]):
+def test_a_flood_of_long_prompts_is_named_so(servers: tuple[Watched, Watched]) -> None:
     many, _ = servers
     time.sleep(PAUSE_S)
     asyncio.run(

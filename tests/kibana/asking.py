@@ -39,7 +39,7 @@ def rows_of(url: str, panel: LensPanel) -> Rows:
 
 
 def _nested(buckets: list[str], columns: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    inner = {name: each for name, column in metrics.items() if (each := _metric(column)) is not None}
+    inner: dict[str, Any] = {name: each for name, column in metrics.items() if (each := _metric(column)) is not None}
     for name in reversed(buckets):
         order = columns[name]["params"].get("orderBy", {}).get("columnId")
         if order and columns[order]["operationType"] != "count":
@@ -71,7 +71,7 @@ def _metric(column: dict[str, Any]) -> dict[str, Any] | None:
     if kind in {"formula", "math"}:
         return None
     if kind == "count":
-        inner: dict[str, Any] = {}
+        inner: dict[str, dict[str, Any]] = {}
     elif kind == "percentile":
         inner = {
             "value": {"percentiles": {"field": column["sourceField"], "percents": [column["params"]["percentile"]]}}
@@ -102,14 +102,17 @@ def _rows(answer: Any, buckets: list[str], columns: Any, metrics: Any, key: tupl
 
 
 def _value(column: dict[str, Any], answer: dict[str, Any]) -> float | None:
+    value: float | None
     if column["operationType"] == "count":
-        return answer["doc_count"]
+        value = answer["doc_count"]
+        return value
     if "filter" in column:
         answer = answer["value"]
     if column["operationType"] == "percentile":
         (value,) = answer["values"].values()
-        return value
-    return answer["value"]
+    else:
+        value = answer["value"]
+    return value
 
 
 def _computed(tree: Any, values: dict[str, float | None]) -> float | None:

@@ -45,7 +45,7 @@ class _Parser:
         place = 0
         while place < len(kql.rstrip()):
             match = _TOKENS.match(kql, place)
-            if match is None:
+            if match is None or match.lastgroup is None:
                 raise ValueError(f"not understood: {kql[place:]!r}")
             self._tokens.append((match.lastgroup, match[match.lastgroup]))
             place = match.end()

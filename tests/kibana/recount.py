@@ -16,7 +16,7 @@ GENERATION = {"chat", "text_completion"}
 
 Line = dict[str, Any]
 
-MORE = [
+MORE: list[dict[str, Any]] = [
     # What the recorded log has none of: another model, other clients, failures behind a 200, long and slow requests.
     {"outcome": "stream_error", "error_type": "InternalServerError", "error_code": 500, "completion_tokens": 12},
     {"outcome": "stream_error", "error_type": "EngineDeadError", "client": "10.0.0.8", "finish_reason": None},
@@ -97,7 +97,7 @@ class Percentile:
         low, high = ordered[max(0, int(place) - 1)], ordered[min(len(ordered) - 1, int(place) + 2)]
         return isinstance(other, int | float) and low * 0.999 <= other <= high * 1.001
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Lines:
@@ -169,7 +169,7 @@ def is_timed(line: Line) -> bool:
 
 
 def not_rejected(line: Line) -> bool:
-    return line["outcome"] != "rejected"
+    return bool(line["outcome"] != "rejected")
 
 
 def _errors(some: Lines) -> float | None:

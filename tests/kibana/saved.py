@@ -36,19 +36,22 @@ class LensPanel:
 
     @property
     def layers(self) -> dict[str, dict[str, Any]]:
-        return self.state["datasourceStates"]["formBased"]["layers"]
+        layers: dict[str, dict[str, Any]] = self.state["datasourceStates"]["formBased"]["layers"]
+        return layers
 
     @property
     def visualization(self) -> dict[str, Any]:
-        return self.state["visualization"]
+        visualization: dict[str, Any] = self.state["visualization"]
+        return visualization
 
     @property
     def kql(self) -> str:
-        return self.state["query"]["query"]
+        return str(self.state["query"]["query"])
 
 
 def panels_of(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
-    return json.loads(dashboard["attributes"]["panelsJSON"])
+    panels: list[dict[str, Any]] = json.loads(dashboard["attributes"]["panelsJSON"])
+    return panels
 
 
 def lens_panels(**how: Any) -> Iterator[LensPanel]:

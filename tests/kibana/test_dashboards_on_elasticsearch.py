@@ -82,8 +82,8 @@ def stored(elasticsearch: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 def same(expected: Any, found: Any) -> bool:
     if isinstance(expected, float):
-        return found == pytest.approx(expected, rel=1e-6)
-    return expected == found
+        return bool(found == pytest.approx(expected, rel=1e-6))
+    return bool(expected == found)
 
 
 @pytest.mark.parametrize("title", [title for title in PANELS if title != "Flags"])

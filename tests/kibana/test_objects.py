@@ -31,7 +31,7 @@ def mapped_types() -> dict[str, dict[str, str]]:
     """Data view → field → type, from the mapping that `setup elasticsearch` puts."""
 
     def leaves(properties: dict[str, Any], prefix: str = "") -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for name, each in properties.items():
             if "properties" in each:
                 found |= leaves(each["properties"], f"{prefix}{name}.")

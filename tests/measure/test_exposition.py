@@ -48,13 +48,13 @@ class AsPrometheusClient(Collector):
                 yield family
         for gauge in self._gauges:
             made = GaugeMetricFamily(gauge.name, gauge.help, labels=list(gauge.samples[0][0]))
-            for labels, value in gauge.samples:
-                made.add_metric(list(labels.values()), value)
+            for named, value in gauge.samples:
+                made.add_metric(list(named.values()), value)
             yield made
 
     def _histogram(self, name: str, table: Table) -> HistogramMetricFamily:
         family = HistogramMetricFamily(name, table.metric.help, labels=table.metric.labels)
-        bounds = [*(floatToGoString(edge) for edge in table.metric.edges), "+Inf"]
+        bounds = [*(floatToGoString(edge) for edge in table.metric.edges), "+Inf"]  # type: ignore[no-untyped-call]
         for row, labels in enumerate(table.labels):
             cells = table.cells[row].tolist()
             counts = [sum(cells[: place + 1]) for place in range(len(bounds))]

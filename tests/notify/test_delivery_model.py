@@ -240,8 +240,8 @@ class Delivery(RuleBasedStateMachine):
             return
         if newest.state == "firing":
             for channel in ("a", "b", "c") if newest.severity == "critical" else ("a", "b"):
-                told = any(newest in heard.get(each, []) for each in self.chain(channel))
-                assert told, f"{channel} was not told"
+                is_told = any(newest in heard.get(each, []) for each in self.chain(channel))
+                assert is_told, f"{channel} was not told"
             return
         told = {channel: [entry.state for entry in entries] for channel, entries in heard.items() if entries}
         assert self.silenced or told, "what came and went is told too"

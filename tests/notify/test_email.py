@@ -43,7 +43,7 @@ def test_the_password_goes_only_to_a_server_whose_certificate_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tls: str
 ) -> None:
     certificate, context = make_certificate(tmp_path)
-    options = {"tls": tls, "user": "ops", "password": "marker"}
+    options: dict[str, Any] = {"tls": tls, "user": "ops", "password": "marker"}
     with SmtpDouble(tls=context, implicit=tls == "implicit", user="ops", password="marker") as double:
         refused = outcome(double.port, **options)
         assert isinstance(refused, Retryable)

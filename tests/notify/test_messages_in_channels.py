@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC
 from email import message_from_bytes, policy
 from string import Template
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from logproc.notify import dingtalk, feishu
 from logproc.notify.alertmanager import Alertmanager
-from logproc.notify.channel import ExternalAlert, Limits, Mail, Message, Request
+from logproc.notify.channel import Channel, ExternalAlert, Limits, Mail, Message, Request
 from logproc.notify.dingtalk import DingTalk
 from logproc.notify.email import Email
 from logproc.notify.feishu import Feishu
@@ -344,7 +345,7 @@ def test_whatever_a_message_holds_every_channel_takes_it(
 ) -> None:
     style = Style(language, zone=UTC)
     called = PEOPLE if calls else []
-    doubles = {
+    doubles: dict[str, tuple[Double, Callable[[str], Channel]]] = {
         "d": (
             DingTalkDouble(keyword="kw"),
             lambda url: DingTalk("d", url, LIMITS, style, keyword="kw", mention=called),
@@ -357,6 +358,7 @@ def test_whatever_a_message_holds_every_channel_takes_it(
     for double, make in doubles.values():
         try:
             request = make(double.url).render(told, NOW, brief=brief)
+            assert isinstance(request, Request)
             request.body.decode("utf-8")
             taken_by(double, request)
         finally:

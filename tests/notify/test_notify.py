@@ -13,7 +13,18 @@ import pytest
 from logproc.alerts.alert import Alert
 from logproc.clock import now_ms
 from logproc.notify import sending
-from logproc.notify.channel import Channel, Dead, Delivered, Limits, Message, Outcome, Rejected, Retryable, Throttled
+from logproc.notify.channel import (
+    Answer,
+    Channel,
+    Dead,
+    Delivered,
+    Limits,
+    Message,
+    Outcome,
+    Rejected,
+    Retryable,
+    Throttled,
+)
 from logproc.notify.notify import Notify
 from tests.notify.alerts import FakeChannel, Record, alert, rows, settings, told
 from tests.pipeline import until
@@ -192,7 +203,7 @@ def test_a_bad_channel_does_not_delay_another(running: Running, outcome: Outcome
 
     for number in range(3):
         running.add(fresh(number))
-        until(lambda number=number: len(told(channels["b"].taken)) == number + 1, "the good channel")
+        until(lambda: len(told(channels["b"].taken)) == number + 1, "the good channel")  # noqa: B023
     assert len(channels["a"].tried) >= 1, "the bad one was at it all the time"
     assert channels["a"].taken == []
     released.set()
@@ -240,7 +251,12 @@ def test_a_thousand_alerts_in_a_minute_are_at_most_twenty_messages_and_every_ale
     notify = running.start(channels, clock=clock)
     sent_at: list[int] = []
     take = channels["a"].judge
-    channels["a"].judge = lambda answer: (sent_at.append(clock()), take(answer))[1]  # type: ignore[method-assign]
+
+    def judge(answer: Answer) -> Outcome:
+        sent_at.append(clock())
+        return take(answer)
+
+    channels["a"].judge = judge  # type: ignore[method-assign]
 
     for number in range(1000):
         running.add(alert(number, at_ms=clock()))

@@ -68,7 +68,7 @@ def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
 
 
 WITH_FALLBACKS = ({"r": {"severity": ["warning"], "to": ["a"]}}, {"a": "b", "b": "c"})
-WITH_ESCALATION = (
+WITH_ESCALATION: tuple[dict[str, Any], dict[str, str]] = (
     {"r": {"severity": ["warning"], "to": ["a"], "escalate": {"after": "15m", "to": ["b"]}}},
     {},
 )

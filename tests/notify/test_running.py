@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,11 @@ def test_the_relay_wants_the_token(running: Running) -> None:
 def test_channels_that_hang_drip_lie_and_throttle_delay_neither_another_nor_the_log(running: Running) -> None:
     for number in range(3):
         running.relay(f"alert-{number}")
-        until(lambda number=number: running.heard_of(f"alert-{number}"), "the good channel")
+        until(partial(running.heard_of, f"alert-{number}"), "the good channel")
         read = running.metrics()["logproc_lines_total", (("consumer", "measure"), ("result", "ok"))]
         with running.log.open("ab") as file:
             file.write(slow_for(100, 10))
-        until(lambda read=read: running.has_read(int(read) + 10), "the log")
+        until(partial(running.has_read, int(read) + 10), "the log")
 
     tried = running.of_channels("logproc_notifications_total")
     assert tried["good/delivered"] >= 3

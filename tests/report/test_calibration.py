@@ -21,7 +21,7 @@ def healthy(count: int, seed: int = 1) -> dict[str, object]:
     return {"prompt": prompt, "cached": cached, "completion": completion, "ttft_s": ttft, "decode_s": decode}
 
 
-def test_the_fit_finds_base_and_slope_and_leaves_one_in_a_hundred_above():
+def test_the_fit_finds_base_and_slope_and_leaves_one_in_a_hundred_above() -> None:
     (fit,) = calibrate(seen(5000, **healthy(5000)))
     assert fit.ttft_base_s is not None
     assert fit.ttft_per_1k_prompt_s is not None
@@ -35,7 +35,7 @@ def test_the_fit_finds_base_and_slope_and_leaves_one_in_a_hundred_above():
     assert fit.decode_above <= 0.011
 
 
-def test_an_incident_in_what_was_seen_hardly_moves_the_fit():
+def test_an_incident_in_what_was_seen_hardly_moves_the_fit() -> None:
     columns = healthy(5000)
     ttft = np.array(columns["ttft_s"])
     ttft[:40] += 30.0  # a queue, for less than one request in a hundred
@@ -45,7 +45,7 @@ def test_an_incident_in_what_was_seen_hardly_moves_the_fit():
     assert troubled.ttft_base_s == pytest.approx(calm.ttft_base_s, rel=0.2)
 
 
-def test_a_long_incident_is_left_out_and_said():
+def test_a_long_incident_is_left_out_and_said() -> None:
     columns = healthy(5000)
     ttft = np.array(columns["ttft_s"])
     ttft[::4] += 30.0  # a quarter of all waited in a queue
@@ -58,7 +58,7 @@ def test_a_long_incident_is_left_out_and_said():
     assert "incident?" not in as_settings([usual])
 
 
-def test_failed_requests_say_nothing_about_what_is_usual():
+def test_failed_requests_say_nothing_about_what_is_usual() -> None:
     columns = healthy(1000)
     outcome = np.full(1000, "ok", "U20")
     ttft = np.array(columns["ttft_s"])
@@ -68,14 +68,14 @@ def test_failed_requests_say_nothing_about_what_is_usual():
     assert fit.ttft_base_s < 0.5
 
 
-def test_prompts_of_one_length_give_a_base_and_next_to_no_slope():
+def test_prompts_of_one_length_give_a_base_and_next_to_no_slope() -> None:
     (fit,) = calibrate(seen(500, prompt=np.full(500, 1000.0), ttft_s=np.full(500, 0.3), decode_s=np.full(500, 1.0)))
     assert fit.ttft_base_s == pytest.approx(0.45)
     assert fit.ttft_per_1k_prompt_s is not None
     assert fit.ttft_per_1k_prompt_s < 0.001
 
 
-def test_the_settings_it_prints_are_settings_and_too_few_requests_give_none():
+def test_the_settings_it_prints_are_settings_and_too_few_requests_give_none() -> None:
     columns = healthy(700)
     model = np.array(['a: "b"\n'] * 500 + ["rare"] * 50 + ["other"] * 150)
     text = as_settings(calibrate(seen(700, **{**columns, "model": model})))

@@ -52,7 +52,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return pipeline
 
 
-def test_a_missed_target_ends_with_1_and_says_which(stored: Pipeline):
+def test_a_missed_target_ends_with_1_and_says_which(stored: Pipeline) -> None:
     second = report(stored, "--from", "2026-03-01T11:00:00Z", "--to", "2026-03-01T12:00:00Z")
     assert second.returncode == 1, second.stderr
     assert "MISSED" in second.stdout
@@ -60,7 +60,7 @@ def test_a_missed_target_ends_with_1_and_says_which(stored: Pipeline):
     assert (first.returncode, "MISSED" in first.stdout) == (0, False), first.stdout
 
 
-def test_json_tells_figures_targets_and_the_trend(stored: Pipeline):
+def test_json_tells_figures_targets_and_the_trend(stored: Pipeline) -> None:
     done = report(stored, "--from", "2026-03-01T11:00:00Z", "--to", "2026-03-01T12:00:00Z", "--as", "json")
     found = json.loads(done.stdout)
     assert found["met"] is False
@@ -71,7 +71,7 @@ def test_json_tells_figures_targets_and_the_trend(stored: Pipeline):
     assert {card["model"]: card["requests"] for card in found["cards"][1:]} == {"plain": 270, HOSTILE: 90}
 
 
-def test_the_most_gpu_memory_in_use_is_that_of_the_range(stored: Pipeline):
+def test_the_most_gpu_memory_in_use_is_that_of_the_range(stored: Pipeline) -> None:
     for start, end, used in (("10:00", "11:00", 90), ("11:00", "12:00", 60)):
         span = ["--from", f"2026-03-01T{start}:00Z", "--to", f"2026-03-01T{end}:00Z"]
         done = report(stored, *span, "--as", "json")
@@ -80,7 +80,7 @@ def test_the_most_gpu_memory_in_use_is_that_of_the_range(stored: Pipeline):
         assert figures["gpu_memory_ratio"]["value"] == used / 100
 
 
-def test_a_hostile_model_name_is_shown_harmlessly_in_every_form(stored: Pipeline):
+def test_a_hostile_model_name_is_shown_harmlessly_in_every_form(stored: Pipeline) -> None:
     for form in ("table", "markdown", "html"):
         shown = report(stored, "--as", form).stdout
         assert "alert" in shown
@@ -99,7 +99,7 @@ class Tags(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in {"src", "href"}]
 
 
-def test_the_html_file_stands_alone_and_has_its_pictures(stored: Pipeline):
+def test_the_html_file_stands_alone_and_has_its_pictures(stored: Pipeline) -> None:
     page = report(stored, "--as", "html").stdout
     tags = Tags()
     tags.feed(page)
@@ -109,13 +109,13 @@ def test_the_html_file_stands_alone_and_has_its_pictures(stored: Pipeline):
     assert tags.tags.count("polyline") >= 8
 
 
-def test_calibrate_prints_settings_and_ends_with_0(stored: Pipeline):
+def test_calibrate_prints_settings_and_ends_with_0(stored: Pipeline) -> None:
     done = report(stored, "--calibrate", "--model", "plain", "--to", "2026-03-01T11:00:00Z")
     assert (done.returncode, done.stderr) == (0, "")
     assert '"plain": # 270 requests' in done.stdout
 
 
-def test_a_range_without_requests_and_a_wrong_range_are_said(stored: Pipeline):
+def test_a_range_without_requests_and_a_wrong_range_are_said(stored: Pipeline) -> None:
     nothing = report(stored, "--from", "2025-01-01", "--to", "2025-01-02")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "no request in this range" in nothing.stderr
@@ -124,7 +124,7 @@ def test_a_range_without_requests_and_a_wrong_range_are_said(stored: Pipeline):
     assert "--last" in wrong.stderr
 
 
-def test_before_anything_is_stored_it_says_so(tmp_path: Path):
+def test_before_anything_is_stored_it_says_so(tmp_path: Path) -> None:
     done = report(Pipeline(tmp_path, [str(tmp_path / "none.jsonl")]))
     assert done.returncode == 1
     assert "logproc:" in done.stderr

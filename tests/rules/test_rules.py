@@ -16,6 +16,7 @@ from logproc.measure.catalog import catalog
 from logproc.measure.servers import GAUGES
 from logproc.rules import promql
 from logproc.rules.output import RULES_FILE, rules_text, trials_text
+from logproc.rules.rule import Alerting, Recording
 from logproc.rules.rules import groups
 from logproc.settings import Settings
 from logproc.settings_file import load
@@ -148,7 +149,8 @@ def test_every_metric_and_bucket_of_the_rules_is_one_that_logproc_shows() -> Non
 
 def test_nothing_is_decided_on_what_a_lagging_logproc_shows_but_that_it_lags() -> None:
     for group in groups(settings()):
-        for rule in (*group.recordings, *group.alerts):
+        rules: tuple[Recording | Alerting, ...] = (*group.recordings, *group.alerts)
+        for rule in rules:
             reads_metrics = re.search(r"(?<![:\w])llm_\w+", rule.expr)
             if group.name == "logproc":
                 assert promql.HELD not in rule.expr

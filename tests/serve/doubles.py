@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 from serve.access_log import AccessLogMiddleware
+from serve.exchange import Message
 from serve.process_log import ProcessLog
 from serve.settings import Settings
 
-Message = dict[str, Any]
-App = Callable[[Any, Any, Any], Awaitable[Any]]
+App = Callable[[Any, Any, Any], Coroutine[Any, Any, Any]]
 
 EPOCH = 1_700_000_000.0
 

@@ -47,7 +47,7 @@ def _chunk(content: str, reason: str | None = None) -> bytes:
     return b"data: " + json.dumps({"id": "chatcmpl-1", "model": "tiny", "choices": [choice]}).encode() + b"\n\n"
 
 
-def test_a_line_tells_when_who_and_what(tmp_path: Path):
+def test_a_line_tells_when_who_and_what(tmp_path: Path) -> None:
     clock = Clock()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -81,7 +81,7 @@ def test_a_line_tells_when_who_and_what(tmp_path: Path):
     assert list(line) == [name for name in REQUEST_FIELDS if name in line]
 
 
-def test_no_two_lines_have_the_same_id(tmp_path: Path):
+def test_no_two_lines_have_the_same_id(tmp_path: Path) -> None:
     log = process_log(tmp_path, Lines())
     assert len({serve_once(answering(ANSWER), log).line["id"] for _ in range(50)}) == 50
 
@@ -89,7 +89,7 @@ def test_no_two_lines_have_the_same_id(tmp_path: Path):
 # --- ids both ways ---
 
 
-def test_a_safe_request_id_is_kept_and_answered(tmp_path: Path):
+def test_a_safe_request_id_is_kept_and_answered(tmp_path: Path) -> None:
     seen = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -103,7 +103,7 @@ def test_a_safe_request_id_is_kept_and_answered(tmp_path: Path):
 
 
 @pytest.mark.parametrize("given", [{}, {"x-request-id": "two words"}, {"x-request-id": "x" * 3000}])
-def test_a_missing_or_odd_request_id_is_replaced_everywhere(given: dict[str, str], tmp_path: Path):
+def test_a_missing_or_odd_request_id_is_replaced_everywhere(given: dict[str, str], tmp_path: Path) -> None:
     seen: list[bytes] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -116,13 +116,13 @@ def test_a_missing_or_odd_request_id_is_replaced_everywhere(given: dict[str, str
     assert re.fullmatch(rb"[0-9a-f]{32}", seen[0])
 
 
-def test_an_app_that_answers_with_its_own_request_id_keeps_it(tmp_path: Path):
+def test_an_app_that_answers_with_its_own_request_id_keeps_it(tmp_path: Path) -> None:
     app = answering(ANSWER, headers=[(b"X-Request-ID", b"its-own")])
     served = serve_once(app, process_log(tmp_path, Lines()))
     assert [value for name, value in served.sent[0]["headers"] if name.lower() == b"x-request-id"] == [b"its-own"]
 
 
-def test_the_messages_of_the_app_are_not_changed_in_place(tmp_path: Path):
+def test_the_messages_of_the_app_are_not_changed_in_place(tmp_path: Path) -> None:
     headers = [(b"content-type", b"application/json")]
     start = {"type": "http.response.start", "status": 200, "headers": headers}
 
@@ -139,7 +139,7 @@ def test_the_messages_of_the_app_are_not_changed_in_place(tmp_path: Path):
 # --- how requests end ---
 
 
-def test_a_client_that_leaves_before_the_first_byte_is_499_whatever_is_sent_after(tmp_path: Path):
+def test_a_client_that_leaves_before_the_first_byte_is_499_whatever_is_sent_after(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await receive()
@@ -152,7 +152,7 @@ def test_a_client_that_leaves_before_the_first_byte_is_499_whatever_is_sent_afte
     assert "error_type" not in line
 
 
-def test_a_client_that_leaves_in_mid_stream_keeps_the_status_it_was_sent(tmp_path: Path):
+def test_a_client_that_leaves_in_mid_stream_keeps_the_status_it_was_sent(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["route"] = route("/v1/chat/completions")
         await receive()
@@ -167,7 +167,7 @@ def test_a_client_that_leaves_in_mid_stream_keeps_the_status_it_was_sent(tmp_pat
     assert isinstance(served.raised, asyncio.CancelledError)
 
 
-def test_a_disconnect_behind_the_final_body_is_no_disconnect(tmp_path: Path):
+def test_a_disconnect_behind_the_final_body_is_no_disconnect(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answering(ANSWER)(scope, receive, send)
         await receive()
@@ -176,7 +176,7 @@ def test_a_disconnect_behind_the_final_body_is_no_disconnect(tmp_path: Path):
     assert serve_once(app, process_log(tmp_path, Lines()), received=[REQUEST, DISCONNECT]).line["outcome"] == "ok"
 
 
-def test_a_disconnect_while_the_final_body_is_handed_over_is_no_disconnect(tmp_path: Path):
+def test_a_disconnect_while_the_final_body_is_handed_over_is_no_disconnect(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         final = asyncio.create_task(send_all(scope, receive, send))
@@ -197,7 +197,7 @@ def test_a_disconnect_while_the_final_body_is_handed_over_is_no_disconnect(tmp_p
 
 
 @pytest.mark.parametrize("sent_before", [0, 1, 2])
-def test_a_server_that_refuses_to_send_says_that_the_client_is_gone(sent_before: int, tmp_path: Path):
+def test_a_server_that_refuses_to_send_says_that_the_client_is_gone(sent_before: int, tmp_path: Path) -> None:
     async def refuse(message: Any) -> None:
         nonlocal sent_before
         if sent_before == 0:
@@ -209,7 +209,7 @@ def test_a_server_that_refuses_to_send_says_that_the_client_is_gone(sent_before:
     assert served.line["outcome"] == "client_disconnect"
 
 
-def test_an_exception_before_the_start_is_500_and_is_raised_on(tmp_path: Path):
+def test_an_exception_before_the_start_is_500_and_is_raised_on(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise KeyError("what the user wrote")
 
@@ -220,7 +220,7 @@ def test_an_exception_before_the_start_is_500_and_is_raised_on(tmp_path: Path):
     assert "wrote" not in json.dumps(served.line)
 
 
-def test_an_exception_behind_the_final_body_changes_nothing(tmp_path: Path):
+def test_an_exception_behind_the_final_body_changes_nothing(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answering(ANSWER)(scope, receive, send)
         raise RuntimeError("a background task")
@@ -231,7 +231,7 @@ def test_an_exception_behind_the_final_body_changes_nothing(tmp_path: Path):
     assert "error_type" not in served.line
 
 
-def test_an_app_that_stops_in_the_middle_of_its_answer_failed(tmp_path: Path):
+def test_an_app_that_stops_in_the_middle_of_its_answer_failed(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         await send({"type": "http.response.body", "body": ANSWER[:9], "more_body": True})
@@ -239,7 +239,7 @@ def test_an_app_that_stops_in_the_middle_of_its_answer_failed(tmp_path: Path):
     assert serve_once(app, process_log(tmp_path, Lines())).line["outcome"] == "stream_error"
 
 
-def test_an_app_that_answers_nothing_failed(tmp_path: Path):
+def test_an_app_that_answers_nothing_failed(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         pass
 
@@ -247,7 +247,7 @@ def test_an_app_that_answers_nothing_failed(tmp_path: Path):
     assert (line["status"], line["outcome"]) == (500, "server_error")
 
 
-def test_a_file_sent_in_place_of_a_body_is_complete(tmp_path: Path):
+def test_a_file_sent_in_place_of_a_body_is_complete(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         await send({"type": "http.response.pathsend", "path": "/tmp/x"})
@@ -255,7 +255,7 @@ def test_a_file_sent_in_place_of_a_body_is_complete(tmp_path: Path):
     assert serve_once(app, process_log(tmp_path, Lines()), http_scope("/x", "GET")).line["outcome"] == "ok"
 
 
-def test_the_duration_ends_when_the_last_byte_was_handed_over(tmp_path: Path):
+def test_the_duration_ends_when_the_last_byte_was_handed_over(tmp_path: Path) -> None:
     clock = Clock()
 
     async def slow(message: Any) -> None:
@@ -272,7 +272,7 @@ def test_the_duration_ends_when_the_last_byte_was_handed_over(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", ["/health", "/ping", "/load", "/version", "/metrics"])
-def test_what_monitors_ask_gets_no_line_unless_all_are_wanted(path: str, tmp_path: Path):
+def test_what_monitors_ask_gets_no_line_unless_all_are_wanted(path: str, tmp_path: Path) -> None:
     served = serve_once(answering(b"{}"), process_log(tmp_path, Lines()), http_scope(path, "GET"))
     assert served.lines == []
     assert b"x-request-id" not in served.headers
@@ -280,16 +280,16 @@ def test_what_monitors_ask_gets_no_line_unless_all_are_wanted(path: str, tmp_pat
     assert serve_once(answering(b"{}", path=path), log, http_scope(path, "GET")).line["path"] == path
 
 
-def test_a_preflight_gets_no_line(tmp_path: Path):
+def test_a_preflight_gets_no_line(tmp_path: Path) -> None:
     assert serve_once(answering(b"OK"), process_log(tmp_path, Lines()), http_scope(method="OPTIONS")).lines == []
 
 
-def test_a_health_check_below_a_root_path_gets_no_line(tmp_path: Path):
+def test_a_health_check_below_a_root_path_gets_no_line(tmp_path: Path) -> None:
     scope = http_scope("/api/health", "GET", root_path="/api")
     assert serve_once(answering(b""), process_log(tmp_path, Lines()), scope).lines == []
 
 
-def test_a_path_without_a_route_is_never_written(tmp_path: Path):
+def test_a_path_without_a_route_is_never_written(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({**START, "status": 404})
         await send({"type": "http.response.body", "body": b"{}"})
@@ -308,13 +308,13 @@ def test_a_path_without_a_route_is_never_written(tmp_path: Path):
         ("/v1/chat/completions/derender", "POST"),
     ],
 )
-def test_an_answer_that_is_only_shown_again_has_no_usage(path: str, method: str, tmp_path: Path):
+def test_an_answer_that_is_only_shown_again_has_no_usage(path: str, method: str, tmp_path: Path) -> None:
     served = serve_once(answering(ANSWER, path=path), process_log(tmp_path, Lines()), http_scope(path, method))
     assert (served.line["prompt_tokens"], served.line["completion_tokens"]) == (None, None)
     assert served.line["outcome"] == "ok"
 
 
-def test_websockets_pass_untouched(tmp_path: Path):
+def test_websockets_pass_untouched(tmp_path: Path) -> None:
     seen = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -338,7 +338,7 @@ def _noted(prompt: Any, completion: Any, cached: Any = None) -> SimpleNamespace:
 
 def test_the_response_is_believed_before_the_server_and_the_server_before_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     table = TimingsTable()
     monkeypatch.setattr(process_log_module, "TIMINGS", table)
     engine = Timings(prompt_tokens=30, completion_tokens=20, cached_tokens=10, finish_reason="length")
@@ -359,7 +359,7 @@ def test_the_response_is_believed_before_the_server_and_the_server_before_the_en
 @pytest.mark.parametrize(
     "state", [7, SimpleNamespace(), _noted("3", -1), SimpleNamespace(final_usage_info={"prompt_tokens": 5})]
 )
-def test_an_account_of_another_shape_is_ignored(state: Any, tmp_path: Path):
+def test_an_account_of_another_shape_is_ignored(state: Any, tmp_path: Path) -> None:
     bare = json.dumps({**CHAT, "usage": None}).encode()
     line = serve_once(answering(bare, state=state), process_log(tmp_path, Lines())).line
     assert (line["prompt_tokens"], line["completion_tokens"], line["outcome"]) == (None, None, "ok")
@@ -380,7 +380,7 @@ def test_an_account_of_another_shape_is_ignored(state: Any, tmp_path: Path):
 )
 def test_a_time_of_the_engine_that_cannot_be_true_is_left_out(
     timings: Timings, times: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     table, clock = TimingsTable(), Clock()
     monkeypatch.setattr(process_log_module, "TIMINGS", table)
     table.put("chatcmpl-1", timings)
@@ -393,7 +393,7 @@ def test_a_time_of_the_engine_that_cannot_be_true_is_left_out(
     assert {name: line[name] for name in ("queue_ms", "prefill_ms", "decode_ms", "tpot_ms") if name in line} == times
 
 
-def test_what_only_the_engine_knows_is_in_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_only_the_engine_knows_is_in_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = TimingsTable()
     monkeypatch.setattr(process_log_module, "TIMINGS", table)
     table.put("chatcmpl-1", Timings(preemptions=2, max_tokens=64, corrupted=True))
@@ -401,7 +401,7 @@ def test_what_only_the_engine_knows_is_in_the_line(tmp_path: Path, monkeypatch: 
     assert (line["preemptions"], line["max_tokens"], line["corrupted"]) == (2, 64, True)
 
 
-def test_reasoning_that_was_streamed_but_not_counted_has_no_number(tmp_path: Path):
+def test_reasoning_that_was_streamed_but_not_counted_has_no_number(tmp_path: Path) -> None:
     message = {"content": "Hi", "reasoning": "Hm"}
     usage = {"prompt_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 0}}
     body = {**CHAT, "choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
@@ -447,7 +447,7 @@ async def _nothing() -> None:
     pass
 
 
-def test_a_server_tells_that_it_started_and_stopped(tmp_path: Path):
+def test_a_server_tells_that_it_started_and_stopped(tmp_path: Path) -> None:
     lines = Lines()
     arguments = SimpleNamespace(served_model_name=["tiny", "alias"], model="/models/tiny")
     scope = {"type": "lifespan", "app": SimpleNamespace(state=SimpleNamespace(args=arguments))}
@@ -461,7 +461,7 @@ def test_a_server_tells_that_it_started_and_stopped(tmp_path: Path):
     assert lines.closed
 
 
-def test_a_request_that_still_runs_at_the_shutdown_gets_its_line(tmp_path: Path):
+def test_a_request_that_still_runs_at_the_shutdown_gets_its_line(tmp_path: Path) -> None:
     lines, running = Lines(), []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -481,7 +481,8 @@ def test_a_request_that_still_runs_at_the_shutdown_gets_its_line(tmp_path: Path)
             if message["type"] == "http.response.body":
                 sent.set()
 
-        running.append(asyncio.create_task(middleware(http_scope(), asyncio.Event().wait, send)))
+        waiting: Any = asyncio.Event().wait
+        running.append(asyncio.create_task(middleware(http_scope(), waiting, send)))
         await sent.wait()
 
     _live(middleware, begin_a_request)
@@ -490,7 +491,7 @@ def test_a_request_that_still_runs_at_the_shutdown_gets_its_line(tmp_path: Path)
     assert [line.get("event", "request") for line in lines.lines] == ["server_started", "request", "server_stopped"]
 
 
-def test_without_a_lifespan_the_log_begins_with_the_first_request(tmp_path: Path):
+def test_without_a_lifespan_the_log_begins_with_the_first_request(tmp_path: Path) -> None:
     log = process_log(tmp_path, lines := Lines())
     serve_once(answering(ANSWER), log)
     serve_once(answering(ANSWER), log)
@@ -501,7 +502,7 @@ def test_without_a_lifespan_the_log_begins_with_the_first_request(tmp_path: Path
     assert [line["reason"] for line in lines.events("server_stopped")] == ["exit"]
 
 
-def test_requests_are_counted_while_they_run(tmp_path: Path):
+def test_requests_are_counted_while_they_run(tmp_path: Path) -> None:
     log, counts = process_log(tmp_path, Lines()), []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -517,13 +518,13 @@ def test_requests_are_counted_while_they_run(tmp_path: Path):
 
 def test_the_rust_front_end_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
     process_log(tmp_path, Lines()).start()
     assert "Rust front end" in caplog.text
 
 
-def test_bad_settings_are_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_bad_settings_are_said_at_the_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     key_file = str(tmp_path / "access.key")
     QuietLog(
         read_settings({"LOGPROC_ACCESS_LOG_KEEP": "many", "LOGPROC_HASH_KEY_FILE": key_file}), writer=Lines()

@@ -155,7 +155,7 @@ def _wait_until_it_runs(server: Running) -> None:
     assert httpx.get(server.url + "/headers").status_code == 200  # the server has taken the request before this one
 
 
-def test_a_chat_over_http_gives_its_line(server: Running):
+def test_a_chat_over_http_gives_its_line(server: Running) -> None:
     headers = {"x-request-id": "client-1", "traceparent": TRACE, "authorization": "Bearer sk-1", "user-agent": "test/1"}
     answer = httpx.post(server.url + "/v1/chat/completions", json={"messages": []}, headers=headers)
     assert answer.json()["choices"][0]["message"]["content"] == "Hi"
@@ -168,7 +168,7 @@ def test_a_chat_over_http_gives_its_line(server: Running):
     assert len(line["api_key_id"]) == 12
 
 
-def test_a_stream_over_http_gives_its_line(server: Running):
+def test_a_stream_over_http_gives_its_line(server: Running) -> None:
     answer = httpx.post(server.url + "/v1/chat/completions", json={"stream": True})
     assert answer.content == EVENT + EVENT.replace(b"null", b'"stop"') + b"data: [DONE]\n\n"
     line = server.line()
@@ -178,7 +178,7 @@ def test_a_stream_over_http_gives_its_line(server: Running):
     assert line["prompt_tokens"] is None
 
 
-def test_ids_are_passed_on_to_the_app(server: Running):
+def test_ids_are_passed_on_to_the_app(server: Running) -> None:
     seen = httpx.get(server.url + "/headers", headers={"traceparent": TRACE, "tracestate": "a=b"})
     assert (seen.json()["traceparent"], seen.json()["tracestate"]) == (TRACE, "a=b")
     assert seen.json()["x-request-id"] == seen.headers["x-request-id"] == server.line()["request_id"]
@@ -193,18 +193,18 @@ def test_ids_are_passed_on_to_the_app(server: Running):
         ("/nowhere/secret", "/__unmatched__", 404),
     ],
 )
-def test_the_path_is_the_template_of_the_route(path: str, template: str, status: int, server: Running):
+def test_the_path_is_the_template_of_the_route(path: str, template: str, status: int, server: Running) -> None:
     assert httpx.get(server.url + path).status_code == status
     assert (server.line()["path"], server.line()["status"]) == (template, status)
 
 
-def test_an_exception_becomes_the_servers_500(server: Running):
+def test_an_exception_becomes_the_servers_500(server: Running) -> None:
     assert httpx.get(server.url + "/broken").status_code == 500
     line = server.line()
     assert (line["status"], line["outcome"], line["error_type"]) == (500, "server_error", "KeyError")
 
 
-def test_a_client_that_hangs_up_in_mid_stream(server: Running):
+def test_a_client_that_hangs_up_in_mid_stream(server: Running) -> None:
     _hang_up(server, "/endless", after=EVENT)
     line = server.line()
     assert (line["path"], line["status"], line["outcome"]) == ("/endless", 200, "client_disconnect")
@@ -212,21 +212,21 @@ def test_a_client_that_hangs_up_in_mid_stream(server: Running):
     assert "ttft_ms" in line
 
 
-def test_a_client_that_hangs_up_before_the_first_event(server: Running):
+def test_a_client_that_hangs_up_before_the_first_event(server: Running) -> None:
     _hang_up(server, "/silent", after=b"\r\n\r\n")
     line = server.line()
     assert (line["status"], line["outcome"], line["stream"]) == (200, "client_disconnect", True)
     assert "ttft_ms" not in line
 
 
-def test_a_client_that_hangs_up_before_a_plain_answer(server: Running):
+def test_a_client_that_hangs_up_before_a_plain_answer(server: Running) -> None:
     _hang_up(server, "/until", after=b"")
     line = next(line for line in (server.line(1), server.line(2)) if line["path"] == "/until")
     assert (line["status"], line["outcome"]) == (499, "client_disconnect")
     assert "stream" not in line
 
 
-def test_the_server_tells_its_life(server: Running):
+def test_the_server_tells_its_life(server: Running) -> None:
     httpx.get(server.url + "/headers")
     httpx.get(server.url + "/health")
     server.line()
@@ -237,7 +237,7 @@ def test_the_server_tells_its_life(server: Running):
     assert (started["service"], "startup_s" in started, "version" in started) == ("shop", True, False)
 
 
-def test_a_stream_that_the_shutdown_cuts_off_has_its_line(server: Running):
+def test_a_stream_that_the_shutdown_cuts_off_has_its_line(server: Running) -> None:
     with httpx.stream("POST", server.url + "/endless", json={}) as answer:
         chunks = answer.iter_bytes()  # kept: a client that lets go of it hangs up
         next(chunks)

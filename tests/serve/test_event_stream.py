@@ -66,19 +66,19 @@ def _chunk(content: str, **more: Any) -> bytes:
     return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
 
-def test_there_are_streams_to_read():
+def test_there_are_streams_to_read() -> None:
     assert len(STREAMS) > 30
 
 
 @pytest.mark.parametrize("case", STREAMS)
 @given(cuts=st.lists(st.integers(0, 1 << 20), max_size=40))
-def test_any_chunking_gives_the_same_facts(case: str, cuts: list[int]):
+def test_any_chunking_gives_the_same_facts(case: str, cuts: list[int]) -> None:
     stream = STREAMS[case]
     assert _facts(_read(_cut(stream, cuts))) == _facts(_read([stream]))
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_any_line_end_comments_and_split_data_give_the_same_facts(case: str):
+def test_any_line_end_comments_and_split_data_give_the_same_facts(case: str) -> None:
     stream = STREAMS[case]
     facts = _facts(_read(_events(stream)))
     assert _facts(_read([stream[at : at + 1] for at in range(len(stream[:20_000]))] + [stream[20_000:]])) == facts
@@ -91,7 +91,7 @@ def test_any_line_end_comments_and_split_data_give_the_same_facts(case: str):
 
 
 @pytest.mark.parametrize("case", STREAMS)
-def test_a_pattern_changes_no_fact_and_no_time(case: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_pattern_changes_no_fact_and_no_time(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = _events(STREAMS[case])
     quick = _read(events)
     monkeypatch.setattr(event_stream, "LEARN_AT_MOST", 0)
@@ -107,7 +107,7 @@ def test_a_pattern_changes_no_fact_and_no_time(case: str, monkeypatch: pytest.Mo
         max_size=30,
     )
 )
-def test_a_pattern_changes_nothing_whatever_the_text_is(parts: list[tuple[str, str]]):
+def test_a_pattern_changes_nothing_whatever_the_text_is(parts: list[tuple[str, str]]) -> None:
     pieces = []
     for number, (text, kind) in enumerate(parts):
         if kind == "content":
@@ -151,7 +151,7 @@ class Counting(EventStream):
         ("C.C_responses_tool_auto_stream", '"delta":"it"'),
     ],
 )
-def test_of_ordinary_chunks_only_the_first_is_parsed(case: str, text: str):
+def test_of_ordinary_chunks_only_the_first_is_parsed(case: str, text: str) -> None:
     event = next(event for event in _events(STREAMS[case]) if text.encode() in event)
     stream = Counting(Answer())
     for at in range(100):
@@ -159,7 +159,7 @@ def test_of_ordinary_chunks_only_the_first_is_parsed(case: str, text: str):
     assert stream.parsed == 1
 
 
-def test_chunks_without_text_between_ordinary_ones_are_not_parsed_either():
+def test_chunks_without_text_between_ordinary_ones_are_not_parsed_either() -> None:
     answer = Answer()
     stream = Counting(answer)
     for at, content in enumerate(("a", "", "b", "", "", "c")):
@@ -168,7 +168,7 @@ def test_chunks_without_text_between_ordinary_ones_are_not_parsed_either():
     assert (answer.first_content_at, answer.longest_gap, answer.last_content_at) == (0.0, 3.0, 5.0)
 
 
-def test_role_chunks_empty_deltas_and_comments_are_no_content():
+def test_role_chunks_empty_deltas_and_comments_are_no_content() -> None:
     role = _chunk("").replace(b'"content":""', b'"role":"assistant","content":""')
     answer = _read(
         [b": keep-alive\n\n", role, _chunk(""), b": keep-alive\n\n", _chunk("\n"), _chunk(" "), _chunk("Hi")]
@@ -178,14 +178,14 @@ def test_role_chunks_empty_deltas_and_comments_are_no_content():
     assert answer.text
 
 
-def test_white_space_is_content_but_not_visible():
+def test_white_space_is_content_but_not_visible() -> None:
     answer = _read([_chunk(" "), _chunk("\n")])
     assert answer.first_content_at == 0.0
     assert not answer.text
     assert answer.understood
 
 
-def test_the_longest_gap_is_between_two_contents():
+def test_the_longest_gap_is_between_two_contents() -> None:
     answer = Answer()
     stream = EventStream(answer)
     for at, content in ((1.0, "a"), (2.0, "b"), (2.5, ""), (6.0, "c"), (6.5, "d"), (9.0, "")):
@@ -193,13 +193,13 @@ def test_the_longest_gap_is_between_two_contents():
     assert (answer.first_content_at, answer.longest_gap) == (1.0, 4.0)
 
 
-def test_usage_beside_content_is_the_last_one_told_even_when_the_client_leaves():
+def test_usage_beside_content_is_the_last_one_told_even_when_the_client_leaves() -> None:
     pieces = [_chunk("a", usage={"prompt_tokens": 5, "completion_tokens": number}) for number in range(1, 50)]
     answer = _read(pieces)
     assert (answer.prompt_tokens, answer.completion_tokens) == (5, 49)
 
 
-def test_escaped_quotes_do_not_spoil_the_pattern():
+def test_escaped_quotes_do_not_spoil_the_pattern() -> None:
     answer = Answer()
     stream = Counting(answer)
     for at in range(200):
@@ -208,7 +208,7 @@ def test_escaped_quotes_do_not_spoil_the_pattern():
     assert answer.longest_gap == 1.0
 
 
-def test_two_choices_are_counted_and_the_worst_reason_stays():
+def test_two_choices_are_counted_and_the_worst_reason_stays() -> None:
     one, two = _chunk("a"), _chunk("b").replace(b'"index":0', b'"index":1')
     ends = [
         one.replace(b'"finish_reason":null', b'"finish_reason":"length"'),
@@ -218,7 +218,7 @@ def test_two_choices_are_counted_and_the_worst_reason_stays():
     assert (answer.n, answer.finish_reason) == (2, "length")
 
 
-def test_an_event_of_any_size_costs_bounded_memory_and_still_tells_its_usage():
+def test_an_event_of_any_size_costs_bounded_memory_and_still_tells_its_usage() -> None:
     head = (
         b'event: response.completed\ndata: {"response":{"id":"resp_1",'
         b'"incomplete_details":{"reason":"max_output_tokens"},"output":[{"type":"message","content":['
@@ -242,7 +242,7 @@ def test_an_event_of_any_size_costs_bounded_memory_and_still_tells_its_usage():
     assert (answer.prompt_tokens, answer.completion_tokens, answer.finish_reason) == (7, 9000, "length")
 
 
-def test_a_line_without_an_end_costs_bounded_memory():
+def test_a_line_without_an_end_costs_bounded_memory() -> None:
     stream = EventStream(Answer())
     tracemalloc.start()
     for _ in range(2000):
@@ -253,10 +253,10 @@ def test_a_line_without_an_end_costs_bounded_memory():
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
-def test_nonsense_raises_nothing(noise: bytes, cuts: list[int]):
+def test_nonsense_raises_nothing(noise: bytes, cuts: list[int]) -> None:
     _read([*_cut(noise, cuts), b"data: " + noise + b"\n\n", b"data: {" + noise])
 
 
-def test_an_event_cut_off_at_the_end_does_not_count():
+def test_an_event_cut_off_at_the_end_does_not_count() -> None:
     answer = _read([_chunk("a")[:-1]])
     assert answer.first_content_at is None

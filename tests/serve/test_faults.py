@@ -20,6 +20,7 @@ from serve.event_stream import EventStream
 from serve.in_flight import InFlight
 from serve.process_log import ProcessLog
 from serve.response_reader import JsonBody
+from serve.timings import TIMINGS
 from tests.serve.doubles import Lines, answering, http_scope, process_log, serve_once, streaming
 
 JSON = answering(b'{"id":"chatcmpl-1","choices":[', b'{"index":0,"message":{"content":"Hi"}}]}')
@@ -39,7 +40,7 @@ def _fail(*_: Any, **__: Any) -> Any:
 
 
 class _FailingWriter(Lines):
-    put = close = start = _fail  # type: ignore[assignment]
+    put = close = start = _fail
 
 
 PARTS: dict[str, tuple[object, str]] = {
@@ -66,8 +67,8 @@ PARTS: dict[str, tuple[object, str]] = {
     "the server line": (ProcessLog, "_put_server_line"),
     "the timings of a request": (ProcessLog, "_timings"),
     "the count of running requests": (InFlight, "leave"),
-    "the engine's timings": (serve.process_log.TIMINGS, "take"),
-    "how many timings wait": (type(serve.process_log.TIMINGS), "__len__"),
+    "the engine's timings": (TIMINGS, "take"),
+    "how many timings wait": (type(TIMINGS), "__len__"),
 }
 
 
@@ -98,7 +99,7 @@ def _bare(app: Any) -> tuple[list[dict[str, Any]], str]:
 @pytest.mark.parametrize(("holder", "name"), PARTS.values(), ids=PARTS)
 def test_a_part_that_fails_leaves_the_response_untouched(
     holder: object, name: str, app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     assert getattr(holder, name) is not None
     monkeypatch.setattr(holder, name, _fail)
     log = process_log(tmp_path, Lines())
@@ -107,7 +108,7 @@ def test_a_part_that_fails_leaves_the_response_untouched(
 
 
 @pytest.mark.parametrize("app", APPS.values(), ids=APPS)
-def test_a_writer_that_fails_leaves_the_response_untouched(app: Any, tmp_path: Path):
+def test_a_writer_that_fails_leaves_the_response_untouched(app: Any, tmp_path: Path) -> None:
     log = process_log(tmp_path, _FailingWriter())
     for _ in range(2):
         assert _served(app, log) == _bare(app)
@@ -115,7 +116,7 @@ def test_a_writer_that_fails_leaves_the_response_untouched(app: Any, tmp_path: P
 
 @pytest.mark.parametrize("app", APPS.values(), ids=APPS)
 @pytest.mark.parametrize("good_calls", range(8))
-def test_a_clock_that_fails_leaves_the_response_untouched(good_calls: int, app: Any, tmp_path: Path):
+def test_a_clock_that_fails_leaves_the_response_untouched(good_calls: int, app: Any, tmp_path: Path) -> None:
     calls = 0
 
     def clock() -> float:
@@ -135,14 +136,14 @@ def test_a_clock_that_fails_leaves_the_response_untouched(good_calls: int, app: 
     [
         (EventStream, "feed", {"outcome"}),
         (EventStream, "close", {"outcome"}),
-        (serve.process_log.TIMINGS, "take", {"outcome", "stream"}),
+        (TIMINGS, "take", {"outcome", "stream"}),
         (serve.access_line, "decide", set()),
         (serve.identity, "template_of", set()),
     ],
 )
 def test_a_line_is_written_all_the_same_with_what_is_left(
     holder: object, name: str, known: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(holder, name, _fail)
     line = serve_once(STREAM, process_log(tmp_path, Lines())).line
     required = {"time", "id", "method", "path", "status", "prompt_tokens", "completion_tokens", "duration_ms"}
@@ -150,7 +151,9 @@ def test_a_line_is_written_all_the_same_with_what_is_left(
     assert line["status"] == 200
 
 
-def test_a_failure_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_a_failure_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(serve.access_line, "decide", _fail)
     log = process_log(tmp_path, Lines())
     for _ in range(5):
@@ -160,7 +163,7 @@ def test_a_failure_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_constructor_that_fails_serves_without_a_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     monkeypatch.setattr(serve.access_log, "read_settings", _fail)
     sent = []
 
@@ -176,7 +179,7 @@ def test_a_constructor_that_fails_serves_without_a_log(
 
 
 @pytest.mark.parametrize("name", ["start", "started", "_put_server_line", "_make_writer"])
-def test_a_lifespan_goes_on_when_the_log_cannot(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_lifespan_goes_on_when_the_log_cannot(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -192,7 +195,7 @@ def test_a_lifespan_goes_on_when_the_log_cannot(name: str, tmp_path: Path, monke
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_odd_messages_pass_as_they_are(tmp_path: Path):
+def test_odd_messages_pass_as_they_are(tmp_path: Path) -> None:
     odd: list[Any] = [
         {"type": "http.response.start", "status": "200", "headers": None},
         {"type": "http.response.debug", "info": {}},
@@ -210,7 +213,7 @@ def test_odd_messages_pass_as_they_are(tmp_path: Path):
 
 
 @pytest.mark.parametrize("odd", [{"headers": None}, {"client": 7}, {"path": None}, {"state": 7}, {"root_path": None}])
-def test_an_odd_scope_is_served(odd: dict[str, Any], tmp_path: Path):
+def test_an_odd_scope_is_served(odd: dict[str, Any], tmp_path: Path) -> None:
     served = serve_once(JSON, process_log(tmp_path, Lines()), http_scope() | odd)
     assert served.body == b'{"id":"chatcmpl-1","choices":[{"index":0,"message":{"content":"Hi"}}]}'
     assert served.raised is None

@@ -16,19 +16,19 @@ PROXIES = read_settings({"LOGPROC_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8"})
 
 
 @pytest.mark.parametrize("given", [b"client-abc-123", b"a" * 128, b"a.b_c:d-9"])
-def test_a_safe_request_id_is_kept(given: bytes):
+def test_a_safe_request_id_is_kept(given: bytes) -> None:
     assert identity.request_id(given) == given
 
 
 @pytest.mark.parametrize("given", [b"", b"a" * 129, b"two words", b"new\nline", b'"', b"\xff", "é".encode()])
-def test_any_other_request_id_is_replaced_by_a_new_one(given: bytes):
+def test_any_other_request_id_is_replaced_by_a_new_one(given: bytes) -> None:
     first, second = identity.request_id(given), identity.request_id(given)
     assert first != second
     assert len(first) == 32
     assert first.isalnum()
 
 
-def test_the_trace_id_comes_from_a_valid_traceparent_alone():
+def test_the_trace_id_comes_from_a_valid_traceparent_alone() -> None:
     trace = b"0af7651916cd43dd8448eb211c80319c"
     assert identity.trace_id(b"00-" + trace + b"-b7ad6b7169203331-01") == trace.decode()
     assert identity.trace_id(b"01-" + trace + b"-b7ad6b7169203331-01-later") == trace.decode()
@@ -43,7 +43,7 @@ def test_the_trace_id_comes_from_a_valid_traceparent_alone():
         assert identity.trace_id(bad) is None
 
 
-def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only():
+def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only() -> None:
     forwarded = b"1.2.3.4"
     assert identity.client_address(("9.9.9.9", 1), forwarded, PROXIES) == "9.9.9.9"
     assert identity.client_address(("10.0.0.1", 1), forwarded, PROXIES) == "1.2.3.4"
@@ -63,23 +63,23 @@ def test_a_forwarded_address_is_believed_from_a_trusted_proxy_only():
         (b"", "10.0.0.1"),
     ],
 )
-def test_the_client_is_the_last_address_that_is_no_trusted_proxy(forwarded: bytes, client: str):
+def test_the_client_is_the_last_address_that_is_no_trusted_proxy(forwarded: bytes, client: str) -> None:
     assert identity.client_address(("10.0.0.1", 1), forwarded, PROXIES) == client
 
 
-def test_a_connection_without_an_address_has_no_client():
+def test_a_connection_without_an_address_has_no_client() -> None:
     assert identity.client_address(None, b"1.2.3.4", PROXIES) is None
     assert identity.client_address(("", 0), b"1.2.3.4", PROXIES) is None
 
 
-def test_the_key_is_the_bearer_token_else_the_api_key_header():
+def test_the_key_is_the_bearer_token_else_the_api_key_header() -> None:
     assert identity.api_key(b"Bearer sk-1", b"sk-2") == b"sk-1"
     assert identity.api_key(b"bearer  sk-1 ", b"") == b"sk-1"
     assert identity.api_key(b"Basic dXNlcg==", b"sk-2") == b"sk-2"
     assert identity.api_key(b"Bearer ", b"") == b""
 
 
-def test_a_key_id_depends_on_the_key_and_the_secret_and_tells_neither():
+def test_a_key_id_depends_on_the_key_and_the_secret_and_tells_neither() -> None:
     one = identity.api_key_id(b"sk-1", b"x" * 32)
     assert one == identity.api_key_id(b"sk-1", b"x" * 32)
     assert one is not None
@@ -90,7 +90,7 @@ def test_a_key_id_depends_on_the_key_and_the_secret_and_tells_neither():
     assert identity.api_key_id(b"sk-1", None) is None
 
 
-def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path):
+def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "new" / "access.key"
     secret = identity.load_hash_key(str(file))
     assert len(secret) == 32
@@ -99,7 +99,7 @@ def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path):
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_processes_that_start_together_agree_on_one_secret(tmp_path: Path):
+def test_processes_that_start_together_agree_on_one_secret(tmp_path: Path) -> None:
     file, start, secrets = tmp_path / "access.key", threading.Barrier(8), set()
 
     def load() -> None:
@@ -114,7 +114,7 @@ def test_processes_that_start_together_agree_on_one_secret(tmp_path: Path):
     assert secrets == {file.read_bytes()}
 
 
-def test_a_secret_that_is_too_short_or_out_of_reach_is_an_error(tmp_path: Path):
+def test_a_secret_that_is_too_short_or_out_of_reach_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"abc")
     with pytest.raises(ValueError, match="3 bytes"):
         identity.load_hash_key(str(tmp_path / "short"))
@@ -127,7 +127,7 @@ def _scope(**fields: object) -> dict[str, object]:
     return {"path": "/", "root_path": "", **fields}
 
 
-def test_the_template_is_the_route_with_the_prefix_of_its_mounts():
+def test_the_template_is_the_route_with_the_prefix_of_its_mounts() -> None:
     route = SimpleNamespace(path="/items/{item}", endpoint=object())
     scope = _scope(route=route, path="/items/7", path_params={"item": 7})
     assert identity.template_of(scope) == "/items/{item}"
@@ -137,20 +137,20 @@ def test_the_template_is_the_route_with_the_prefix_of_its_mounts():
     assert identity.template_of(scope) == "/shops/{shop}/items/{item}"
 
 
-def test_a_mounted_app_without_routes_is_named_by_its_mount():
+def test_a_mounted_app_without_routes_is_named_by_its_mount() -> None:
     mount = SimpleNamespace(path="/static")
     scope = _scope(route=mount, root_path="/static", app_root_path="", path="/static/a/b.css", endpoint=object())
     assert identity.template_of(scope) == "/static"
 
 
-def test_a_starlette_that_does_not_tell_the_route_is_read_by_its_parameters():
+def test_a_starlette_that_does_not_tell_the_route_is_read_by_its_parameters() -> None:
     scope = _scope(endpoint=object(), path="/items/7/parts", path_params={"item": 7})
     assert identity.template_of(scope) == "/items/{item}/parts"
     scope = _scope(endpoint=object(), path="/files/a/b", path_params={"path": "a/b"})
     assert identity.template_of(scope) is None
 
 
-def test_an_app_without_routes_keeps_known_paths_only():
+def test_an_app_without_routes_keeps_known_paths_only() -> None:
     assert identity.template_of(_scope(path="/v1/chat/completions"), {"/v1/chat/completions"}) == "/v1/chat/completions"
     assert identity.template_of(_scope(path="/secret/42"), {"/v1/chat/completions"}) is None
     scope = _scope(path="/api/v1/chat/completions", root_path="/api")
@@ -159,13 +159,13 @@ def test_an_app_without_routes_keeps_known_paths_only():
     assert identity.template_of(scope, {"/v1/chat/completions"}) is None
 
 
-def test_a_header_is_shown_without_control_characters_and_not_too_long():
+def test_a_header_is_shown_without_control_characters_and_not_too_long() -> None:
     assert identity.shown(b" curl/8\x1b[31m\n ", 256) == "curl/8[31m"
     assert identity.shown(b"x" * 999, 16) == "x" * 16
     assert identity.shown(b"\x00", 16) is None
 
 
-def test_an_odd_response_id_is_not_written():
+def test_an_odd_response_id_is_not_written() -> None:
     assert identity.response_id("chatcmpl-1") == "chatcmpl-1"
     assert identity.response_id("two words") is None
     assert identity.response_id("x" * 257) is None

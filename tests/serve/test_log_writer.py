@@ -169,7 +169,7 @@ def test_a_place_that_cannot_be_written_loses_lines_warns_once_a_minute_and_heal
     writer.start()
     for lost in (1, 2, 3):
         writer.put({"n": lost})
-        eventually(lambda lost=lost: writer.lost == lost)
+        eventually(lambda: writer.lost == lost)  # noqa: B023
     eventually(lambda: len(caplog.records) == 1)
     now += 61
     writer.put({"n": 4})
@@ -398,7 +398,7 @@ def test_a_file_that_cannot_be_rotated_grows_and_loses_no_line(log: Path, caplog
     writer.start()
     for n in range(3):
         writer.put({"n": n})
-        eventually(lambda n=n: log.exists() and numbers(log) == list(range(n + 1)))
+        eventually(lambda: log.exists() and numbers(log) == list(range(n + 1)))  # noqa: B023
     writer.close()
     assert writer.lost == 0
     assert "cannot rotate" in caplog.text

@@ -51,9 +51,9 @@ ROWS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("outcome", "facts"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
-def test_each_row_of_the_table(outcome: str, facts: dict[str, Any]):
+def test_each_row_of_the_table(outcome: str, facts: dict[str, Any]) -> None:
     assert decide(Facts(**facts)) == outcome
 
 
-def test_the_rows_reach_every_outcome():
+def test_the_rows_reach_every_outcome() -> None:
     assert {outcome for _, outcome, _ in ROWS} == set(OUTCOMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _rerank(text: str) -> dict[str, Any]:
     return {"id": "score-1", "model": "tiny", "usage": {"prompt_tokens": 3}, "results": results}
 
 
-BODIES = {
+BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "/v1/chat/completions": _chat,
     "/v1/completions": _completion,
     "/v1/responses": _response,
@@ -194,7 +195,7 @@ def _assert_clean(logged: str) -> None:
 
 @pytest.mark.parametrize("text", [MARK, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("path", BODIES)
-def test_a_body_leaves_no_mark(path: str, text: str, tmp_path: Path):
+def test_a_body_leaves_no_mark(path: str, text: str, tmp_path: Path) -> None:
     body = json.dumps(BODIES[path](text)).encode()
     logged = _logged(answering(body, path=path), path, tmp_path)
     assert json.loads(logged)["outcome"] in ("ok", "truncated")
@@ -203,7 +204,7 @@ def test_a_body_leaves_no_mark(path: str, text: str, tmp_path: Path):
 
 @pytest.mark.parametrize("text", [MARK, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("path", STREAMS)
-def test_a_stream_leaves_no_mark(path: str, text: str, tmp_path: Path):
+def test_a_stream_leaves_no_mark(path: str, text: str, tmp_path: Path) -> None:
     events = STREAMS[path](text)
     assert MARK in b"".join(events).decode()
     _assert_clean(_logged(streaming(*events, path=path), path, tmp_path))
@@ -221,18 +222,18 @@ def test_a_stream_leaves_no_mark(path: str, text: str, tmp_path: Path):
         {"message": MARK, "type": MARK, "code": MARK, "param": f"{MARK}?"},
     ],
 )
-def test_an_error_leaves_no_mark(body: Any, tmp_path: Path):
+def test_an_error_leaves_no_mark(body: Any, tmp_path: Path) -> None:
     _assert_clean(_logged(answering(json.dumps(body).encode(), status=400), "/v1/chat/completions", tmp_path))
 
 
-def test_an_exception_leaves_no_mark(tmp_path: Path):
+def test_an_exception_leaves_no_mark(tmp_path: Path) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise ValueError(MARK)
 
     _assert_clean(_logged(app, f"/{MARK}", tmp_path))
 
 
-def test_the_secret_and_the_key_are_not_in_the_line(tmp_path: Path):
+def test_the_secret_and_the_key_are_not_in_the_line(tmp_path: Path) -> None:
     line = json.loads(_logged(answering(b"{}"), "/v1/chat/completions", tmp_path))
     assert (tmp_path / "access.key").read_bytes().hex() not in json.dumps(line)
     assert len(line["api_key_id"]) == 12

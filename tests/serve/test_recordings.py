@@ -79,13 +79,13 @@ def _as_written(line: dict[str, Any]) -> dict[str, str]:
     return {**written, "request_id": "made"}
 
 
-def test_all_135_recordings_have_an_expected_line():
+def test_all_135_recordings_have_an_expected_line() -> None:
     assert len(RECORDINGS) == len(EXPECTED) == 135
     assert {recording["case"] for recording in RECORDINGS} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording["case"])
-def test_a_recording_gives_the_line_written_by_hand(recording: dict[str, Any], tmp_path: Path):
+def test_a_recording_gives_the_line_written_by_hand(recording: dict[str, Any], tmp_path: Path) -> None:
     expected = EXPECTED[recording["case"]]
     served, _ = _play(recording, tmp_path)
     if expected["status"] == "none":
@@ -97,7 +97,7 @@ def test_a_recording_gives_the_line_written_by_hand(recording: dict[str, Any], t
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording["case"])
-def test_the_client_gets_every_byte_that_was_recorded(recording: dict[str, Any], tmp_path: Path):
+def test_the_client_gets_every_byte_that_was_recorded(recording: dict[str, Any], tmp_path: Path) -> None:
     served, told = _play(recording, tmp_path)
     assert [{**message, "headers": None} for message in served.sent] == [
         {**message, "headers": None} for message in told
@@ -109,7 +109,7 @@ def test_the_client_gets_every_byte_that_was_recorded(recording: dict[str, Any],
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording["case"])
-def test_a_line_has_its_fields_in_the_order_of_the_contract(recording: dict[str, Any], tmp_path: Path):
+def test_a_line_has_its_fields_in_the_order_of_the_contract(recording: dict[str, Any], tmp_path: Path) -> None:
     for line in _play(recording, tmp_path)[0].lines:
         assert list(line) == [name for name in REQUEST_FIELDS if name in line]
         assert line["duration_ms"] == pytest.approx(
@@ -119,7 +119,8 @@ def test_a_line_has_its_fields_in_the_order_of_the_contract(recording: dict[str,
 
 def _answered(recording: dict[str, Any]) -> list[dict[str, Any]]:
     """The steps up to the final body, or all of them where there is none."""
-    for index, step in enumerate(recording["messages"]):
+    messages: list[dict[str, Any]] = recording["messages"]
+    for index, step in enumerate(messages):
         if step.get("send", {}).get("type") == "http.response.body" and not step["send"].get("more_body"):
-            return recording["messages"][: index + 1]
-    return recording["messages"]
+            return messages[: index + 1]
+    return messages

@@ -39,7 +39,7 @@ def _choice(reason: str | None = "stop", index: int = 0, **message: Any) -> dict
     return {"index": index, "message": {"role": "assistant", **message}, "finish_reason": reason}
 
 
-def test_the_worst_finish_reason_of_several_choices_stays():
+def test_the_worst_finish_reason_of_several_choices_stays() -> None:
     reasons = ["stop", "tool_calls", "repetition", "length", "content_filter", "abort", "error"]
     for worst in range(1, len(reasons) + 1):
         mixed = reasons[:worst]
@@ -49,7 +49,7 @@ def test_the_worst_finish_reason_of_several_choices_stays():
         assert answer.n == worst
 
 
-def test_a_finish_reason_of_another_name_is_worse_than_a_stop_and_better_than_a_cut():
+def test_a_finish_reason_of_another_name_is_worse_than_a_stop_and_better_than_a_cut() -> None:
     assert _read(_chat(_choice("eos", content="x"), _choice("stop", 1, content="x"))).finish_reason == "eos"
     assert _read(_chat(_choice("eos", content="x"), _choice("length", 1, content="x"))).finish_reason == "length"
     assert _read(_chat(_choice("What the user wrote", content="x"))).finish_reason is None
@@ -73,14 +73,14 @@ def test_a_finish_reason_of_another_name_is_worse_than_a_stop_and_better_than_a_
         ({"content": "Hi", "reasoning": "Hm", "tool_calls": [{}, {}]}, {"text", "reasoning", "tool_call"}),
     ],
 )
-def test_what_a_message_holds(message: dict[str, Any], facts: set[str]):
+def test_what_a_message_holds(message: dict[str, Any], facts: set[str]) -> None:
     answer = _read(_chat(_choice(**message)))
     assert {name for name in ("text", "reasoning", "tool_call") if getattr(answer, name)} == facts
     assert answer.understood
     assert answer.tool_calls == len(message.get("tool_calls") or ()) + ("function_call" in message)
 
 
-def test_usage_in_the_openai_dialect():
+def test_usage_in_the_openai_dialect() -> None:
     usage = {
         "prompt_tokens": 9,
         "completion_tokens": 0,
@@ -92,7 +92,7 @@ def test_usage_in_the_openai_dialect():
     assert (answer.cached_tokens, answer.reasoning_tokens) == (4, 3)
 
 
-def test_usage_in_the_messages_dialect_counts_the_whole_prompt():
+def test_usage_in_the_messages_dialect_counts_the_whole_prompt() -> None:
     body = {
         "id": "msg_1",
         "type": "message",
@@ -125,7 +125,7 @@ def test_usage_in_the_messages_dialect_counts_the_whole_prompt():
         {"type": "duration", "seconds": 12, "input_tokens": 3},
     ],
 )
-def test_usage_that_makes_no_sense_is_not_known(usage: Any):
+def test_usage_that_makes_no_sense_is_not_known(usage: Any) -> None:
     answer = _read(_chat(_choice(content="x"), usage=usage))
     assert answer.prompt_tokens is None
     assert answer.completion_tokens is None
@@ -142,7 +142,7 @@ def test_usage_that_makes_no_sense_is_not_known(usage: Any):
         ("cancelled", None, "abort"),
     ],
 )
-def test_how_a_response_ended(status: str, details: Any, reason: str):
+def test_how_a_response_ended(status: str, details: Any, reason: str) -> None:
     part = {"type": "output_text", "text": "Hi"}
     body = {
         "id": "resp_1",
@@ -155,14 +155,14 @@ def test_how_a_response_ended(status: str, details: Any, reason: str):
     assert _read(body).finish_reason == reason
 
 
-def test_a_response_that_still_runs_in_the_background_is_no_empty_answer():
+def test_a_response_that_still_runs_in_the_background_is_no_empty_answer() -> None:
     answer = _read({"id": "resp_1", "object": "response", "output": [], "status": "queued"})
     assert not answer.understood
     assert answer.finish_reason is None
     assert answer.id == "resp_1"
 
 
-def test_tokens_out_are_an_answer_without_text():
+def test_tokens_out_are_an_answer_without_text() -> None:
     body = {"request_id": "r1", "choices": [{"index": 0, "token_ids": [5, 6], "finish_reason": "stop"}]}
     answer = _read(body)
     assert (answer.id, answer.text, answer.understood) == ("r1", True, True)
@@ -188,12 +188,12 @@ def test_tokens_out_are_an_answer_without_text():
         (b"", (None, None, None)),
     ],
 )
-def test_an_error_tells_its_kind_and_never_its_message(body: Any, kind: tuple[Any, ...]):
+def test_an_error_tells_its_kind_and_never_its_message(body: Any, kind: tuple[Any, ...]) -> None:
     answer = _read(body, status=400)
     assert (answer.error_type, answer.error_code, answer.error_param) == kind
 
 
-def test_an_error_body_with_status_200_is_an_error_all_the_same():
+def test_an_error_body_with_status_200_is_an_error_all_the_same() -> None:
     assert _read({"error": {"type": "x", "code": 503}}).error
 
 
@@ -212,7 +212,7 @@ def test_an_error_body_with_status_200_is_an_error_all_the_same():
     ),
     st.sampled_from([200, 400]),
 )
-def test_no_json_of_any_shape_raises(body: Any, status: int):
+def test_no_json_of_any_shape_raises(body: Any, status: int) -> None:
     _read(body, status)
     stream = reader_for(Answer(), 200, b"text/event-stream", {})
     assert stream is not None
@@ -226,7 +226,7 @@ NUMBERS = [0.123456789] * 60_000
 
 
 @pytest.mark.parametrize("size", [None, 65_536, 1_000])
-def test_a_large_embedding_tells_its_id_model_and_usage_in_bounded_memory(size: int | None):
+def test_a_large_embedding_tells_its_id_model_and_usage_in_bounded_memory(size: int | None) -> None:
     data = [{"index": 0, "object": "embedding", "embedding": NUMBERS}]
     body = {"id": "embd-1", "object": "list", "model": "tiny", "data": data, "usage": {"prompt_tokens": 7}}
     raw = json.dumps(body).encode()
@@ -239,13 +239,13 @@ def test_a_large_embedding_tells_its_id_model_and_usage_in_bounded_memory(size: 
     assert (answer.id, answer.model, answer.prompt_tokens, answer.completion_tokens) == ("embd-1", "tiny", 7, None)
 
 
-def test_a_large_rerank_tells_its_usage_from_the_start():
+def test_a_large_rerank_tells_its_usage_from_the_start() -> None:
     results = [{"index": number, "document": {"text": "usage"}, "relevance_score": 0.5} for number in range(10_000)]
     answer = _read({"id": "score-1", "model": "tiny", "usage": {"prompt_tokens": 5}, "results": results})
     assert (answer.id, answer.model, answer.prompt_tokens) == ("score-1", "tiny", 5)
 
 
-def test_a_large_chat_answer_tells_its_end_and_is_never_taken_for_empty():
+def test_a_large_chat_answer_tells_its_end_and_is_never_taken_for_empty() -> None:
     text = 'He said "usage":{"prompt_tokens":1} and "finish_reason":"error", then "id":"no". ' * 5_000
     usage = {"prompt_tokens": 11, "completion_tokens": 90_000}
     answer = _read(_chat(_choice("length", content=text), usage=usage))
@@ -254,7 +254,7 @@ def test_a_large_chat_answer_tells_its_end_and_is_never_taken_for_empty():
     assert not answer.understood
 
 
-def test_names_come_from_the_top_of_a_large_body_alone():
+def test_names_come_from_the_top_of_a_large_body_alone() -> None:
     words = {"model": "what the user wrote", "id": "secret"}
     content = [{"type": "tool_use", "input": words}, {"type": "text", "text": "x" * clip.WHOLE}]
     answer = _read({"type": "message", "content": content, "id": "msg_1", "model": "tiny", "stop_reason": "max_tokens"})
@@ -263,7 +263,7 @@ def test_names_come_from_the_top_of_a_large_body_alone():
     assert answer.finish_reason == "length"
 
 
-def test_a_body_just_under_the_limit_is_read_whole():
+def test_a_body_just_under_the_limit_is_read_whole() -> None:
     answer = _read(_chat(_choice("stop", content="x" * (clip.WHOLE - 500))), size=1000)
     assert answer.understood
     assert answer.text
@@ -272,7 +272,7 @@ def test_a_body_just_under_the_limit_is_read_whole():
 # --- what is not read ---
 
 
-def test_a_compressed_or_foreign_body_is_not_read():
+def test_a_compressed_or_foreign_body_is_not_read() -> None:
     for content_type, encoding, read in (
         (b"application/json", {b"content-encoding": b"gzip"}, False),
         (b"application/json", {b"content-encoding": b"identity"}, True),
@@ -285,13 +285,13 @@ def test_a_compressed_or_foreign_body_is_not_read():
         assert (reader_for(Answer(), 200, content_type, encoding) is not None) == read
 
 
-def test_vectors_sent_as_bytes_have_their_usage_in_a_header():
+def test_vectors_sent_as_bytes_have_their_usage_in_a_header() -> None:
     answer = Answer()
     metadata = json.dumps({"id": "embd-1", "model": "tiny", "usage": {"prompt_tokens": 3}}).encode()
     assert reader_for(answer, 200, b"application/octet-stream", {b"metadata": metadata}) is None
     assert (answer.id, answer.model, answer.prompt_tokens) == ("embd-1", "tiny", 3)
 
 
-def test_a_json_document_nested_too_deeply_is_nothing():
+def test_a_json_document_nested_too_deeply_is_nothing() -> None:
     assert decode(b'{"usage":' * 100_000) is None
     assert decode(b'{"usage":' + b"[" * 100_000 + b"]" * 100_000 + b"}") is None

@@ -7,14 +7,14 @@ import pytest
 from serve.settings import MIB, Settings, read_settings
 
 
-def test_an_empty_environment_gives_the_defaults_without_a_warning():
+def test_an_empty_environment_gives_the_defaults_without_a_warning() -> None:
     settings = read_settings({})
     assert settings == Settings()
     assert settings.warnings == ()
     assert (settings.path, settings.service, settings.hash_key_file) == ("logs/access.jsonl", "vllm", "logs/access.key")
 
 
-def test_every_variable_is_read():
+def test_every_variable_is_read() -> None:
     settings = read_settings(
         {
             "LOGPROC_ACCESS_LOG": "/var/log/llm/access.jsonl",
@@ -41,7 +41,7 @@ def test_every_variable_is_read():
     assert not settings.trusts("a name")
 
 
-def test_the_key_file_lies_beside_the_log():
+def test_the_key_file_lies_beside_the_log() -> None:
     assert read_settings({"LOGPROC_ACCESS_LOG": "/data/x.jsonl"}).hash_key_file == "/data/x.key"
     assert read_settings({"LOGPROC_ACCESS_LOG": "-"}).hash_key_file == "logs/access.key"
 
@@ -61,7 +61,7 @@ def test_the_key_file_lies_beside_the_log():
         ("LOGPROC_TRUSTED_PROXIES", "10.0.0.0/8,proxy.local"),
     ],
 )
-def test_a_bad_value_becomes_the_default_and_one_warning_that_names_it(name: str, value: str):
+def test_a_bad_value_becomes_the_default_and_one_warning_that_names_it(name: str, value: str) -> None:
     settings = read_settings({name: value})
     assert settings == Settings()
     (warning,) = settings.warnings

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.services import install_elasticsearch
+from tests.services.install_vllm import cache_folder
 from tests.services.process import ServerProcess
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ElasticsearchServer(ServerProcess):
         shutil.copytree(install_elasticsearch.distribution(), programs)
         home = install_elasticsearch.java_home()
         assert home is not None, install_elasticsearch.why_missing()
-        if home.is_relative_to(install_elasticsearch.cache_folder()):
+        if home.is_relative_to(cache_folder()):
             shutil.copytree(home, java)
             options = programs / "config" / "jvm.options"  # this Java has not every module
             options.write_text(re.sub(r".*jdk\.incubator\.vector.*\n", "", options.read_text()))

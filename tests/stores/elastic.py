@@ -109,7 +109,7 @@ def sums(url: str, index: str) -> tuple[int, int, int, int]:
     distinct = {each["sort"][0] for each in _all(url, index, whole=False)}
     total = found["hits"]["total"]["value"]
     values = (found["aggregations"][name]["value"] for name in ("prompt", "completion"))
-    return total, len(distinct), *(int(value) for value in values)  # type: ignore[return-value]
+    return total, len(distinct), *(int(value) for value in values)
 
 
 def some(count: int, time_ms: int = NOW_MS, **fields: Any) -> list[Documents]:

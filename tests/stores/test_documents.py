@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,7 +18,7 @@ from logproc.ids import id_text
 from logproc.record import RequestRecord, ServerRecord, make_line_id
 from logproc.settings import Thresholds
 from logproc.stores.document_reader import DocumentReader
-from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS
+from logproc.stores.fields import REQUEST_FIELDS, SERVER_FIELDS, Field
 from logproc.tailing.block import TooLong
 from logproc.tailing.once import blocks
 from tests.lines import NOW_MS, block, raw, request
@@ -127,7 +128,7 @@ def test_no_field_of_the_contract_is_missing_from_the_documents() -> None:
 
 
 @pytest.mark.parametrize("fields", [REQUEST_FIELDS, SERVER_FIELDS])
-def test_names_and_columns_of_a_field_list_are_unique(fields: tuple) -> None:
+def test_names_and_columns_of_a_field_list_are_unique(fields: tuple[Field, ...]) -> None:
     assert len({field.name for field in fields}) == len({field.column for field in fields}) == len(fields)
 
 
@@ -250,7 +251,7 @@ def test_the_same_line_in_another_file_or_at_another_place_has_another_id(tmp_pa
     assert len(set(ids)) == len(ids) == 4
 
 
-def _ids(path: Path, **options: int) -> list[str]:
+def _ids(path: Path, **options: Any) -> list[str]:
     return [each["event.id"] for part in blocks(str(path), **options) for each in flat(read(part))]
 
 

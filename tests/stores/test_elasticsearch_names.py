@@ -13,6 +13,7 @@ import pytest
 from logproc.stores.elasticsearch_names import (
     PERIOD_DAYS,
     TEMPLATE_VERSION,
+    Family,
     Names,
     Period,
     delete_after_days,
@@ -67,7 +68,9 @@ def test_an_index_is_deleted_only_when_everything_in_it_would_be_expired(period:
 
 def test_the_patterns_of_the_families_match_their_own_indices_only() -> None:
     names = Names("llm-access")
-    indices = {family: names.concrete(family, 20_000) for family in ("requests", "servers", "alerts")}
+    indices: dict[Family, str] = {
+        family: names.concrete(family, 20_000) for family in ("requests", "servers", "alerts")
+    }
     assert indices["servers"] == "llm-access-servers-2024.10.04"
     for family, index in indices.items():
         matching = [other for other in indices if fnmatch.fnmatch(index, names.pattern(other))]

@@ -17,9 +17,10 @@ from logproc.record import REQUEST_FIELDS as LINE_FIELDS
 from logproc.record import ServerRecord
 from logproc.settings import ElasticsearchStore, Thresholds
 from logproc.stores.document_reader import DocumentReader
+from logproc.stores.documents import Documents
 from logproc.stores.elasticsearch_body import body as body_of
 from logproc.stores.elasticsearch_guard import template_problem
-from logproc.stores.elasticsearch_names import Names, Period, first_days, mapping, meta
+from logproc.stores.elasticsearch_names import Family, Names, Period, first_days, mapping, meta
 from logproc.stores.elasticsearch_templates import FIELDS, lifecycle, pipeline, templates
 from tests.doubles.elasticsearch_features import ElasticsearchFeaturesDouble
 from tests.doubles.ingest import run
@@ -207,7 +208,7 @@ class TestOnTheRealServer:
 
 def leaves(mapped: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Field → type."""
-    found = {}
+    found: dict[str, str] = {}
     for name, each in mapped["properties"].items():
         inner = leaves(each, f"{prefix}{name}.") if "properties" in each else {prefix + name: each["type"]}
         found |= inner
@@ -377,7 +378,8 @@ def test_another_shipper_gets_the_same_documents_in_the_same_index_as_the_sink(p
     shipped = [run(body, {"message": line, "agent": {"type": "x"}}) for line in data.decode().splitlines()]
 
     wanted = {}
-    for family, parts in (("requests", found.requests), ("servers", found.servers)):
+    given: dict[Family, list[Documents]] = {"requests": found.requests, "servers": found.servers}
+    for family, parts in given.items():
         for part in parts:
             days = first_days(part.times_ms, period).tolist()
             texts = body_of(part, FIELDS[family]).splitlines()[1::2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -162,5 +163,5 @@ def test_while_the_server_does_not_answer_only_so_much_is_taken(
     assert 0 < taken < 20
     proxy.always = harm.passing
     for each in found[taken:]:
-        patiently(lambda each=each: harmed.write(each, []))
+        patiently(partial(harmed.write, each, []))
     assert patiently(harmed.settle).written == Written(stored=100)

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -116,7 +116,8 @@ def test_the_cursors_wait_for_the_store(tmp_path: Path) -> None:
     index = Index(SETTINGS, tmp_path, store, lambda: NOW_MS)
     index.take(block(LINES[0]))
     store.is_down = True
-    for step in (lambda: index.take(block(LINES[1])), lambda: index.commit([cursor(5)], {})):
+    steps: list[Callable[[], object]] = [lambda: index.take(block(LINES[1])), lambda: index.commit([cursor(5)], {})]
+    for step in steps:
         with pytest.raises(PausedError, match="the store is down"):
             step()
     assert index.cursors() == []

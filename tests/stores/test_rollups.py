@@ -8,7 +8,7 @@ import sqlite3
 from collections import Counter
 from math import ceil
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import pytest
@@ -237,7 +237,7 @@ def test_a_stop_at_any_moment_leaves_the_day_whole_or_rolled_up_and_the_next_sta
     lines = [at(NOW_MS - 3 * DAY_MS + i, client=f"{i}") for i in range(5)] + [at(NOW_MS, client="now")]
     kept(tmp_path, 100, *lines)
 
-    def stop(*_: object, **__: object) -> None:
+    def stop(*_: object, **__: object) -> NoReturn:
         raise StoppedError
 
     with monkeypatch.context() as patch:

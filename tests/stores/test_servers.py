@@ -62,7 +62,7 @@ def archive(folder: Path, *lines: dict[str, Any]) -> SqliteArchive:
     return SqliteArchive(folder)
 
 
-def test_a_server_is_told_with_its_newest_heartbeat_its_start_and_its_peak(tmp_path: Path):
+def test_a_server_is_told_with_its_newest_heartbeat_its_start_and_its_peak(tmp_path: Path) -> None:
     engines = [{"engine": "0", "running": 3, "waiting": 1, "kv_cache_usage": 0.25}]
     newest = {"in_flight": 4, "oldest_in_flight_ms": 1.5, "lines_lost": 2, "engines": engines}
     found = archive(
@@ -79,7 +79,7 @@ def test_a_server_is_told_with_its_newest_heartbeat_its_start_and_its_peak(tmp_p
     ]  # fmt: skip
 
 
-def test_the_range_holds_for_lines_and_peaks_but_not_for_the_start(tmp_path: Path):
+def test_the_range_holds_for_lines_and_peaks_but_not_for_the_start(tmp_path: Path) -> None:
     servers = archive(
         tmp_path,
         line(NOW_MS - 9000, "server_started", model="m"),
@@ -94,13 +94,13 @@ def test_the_range_holds_for_lines_and_peaks_but_not_for_the_start(tmp_path: Pat
     assert servers(NOW_MS - 4999, NOW_MS - 1000) == []
 
 
-def test_a_server_has_stopped_until_it_says_something_again(tmp_path: Path):
+def test_a_server_has_stopped_until_it_says_something_again(tmp_path: Path) -> None:
     servers = archive(tmp_path, beat(NOW_MS - 9000), line(NOW_MS - 8000, "server_stopped"), beat(NOW_MS - 5000)).servers
     assert servers(until_ms=NOW_MS - 5000)[0].stopped_ms == NOW_MS - 8000
     assert servers()[0].stopped_ms is None
 
 
-def test_servers_are_known_by_host_and_process_and_the_last_heard_of_comes_first(tmp_path: Path):
+def test_servers_are_known_by_host_and_process_and_the_last_heard_of_comes_first(tmp_path: Path) -> None:
     found = archive(
         tmp_path,
         beat(NOW_MS - 30, host="a", pid=1),
@@ -111,13 +111,13 @@ def test_servers_are_known_by_host_and_process_and_the_last_heard_of_comes_first
     assert [(each.host, each.pid) for each in found] == [(None, None), ("b", 1), ("a", 1), ("a", 2)]
 
 
-def test_what_is_unknown_stays_unknown(tmp_path: Path):
+def test_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
     (server,) = archive(tmp_path, beat(NOW_MS, in_flight=None, gpus=[gpu("0", None, 100), gpu("1", 7, None)])).servers()
     assert (server.in_flight, server.engines, server.started_ms) == (None, None, None)
     assert (server.gpu_memory_peak_bytes, server.gpu_memory_peak_ratio) == (7, None)
 
 
-def test_without_server_lines_there_is_no_server_and_a_broken_file_is_told(tmp_path: Path):
+def test_without_server_lines_there_is_no_server_and_a_broken_file_is_told(tmp_path: Path) -> None:
     assert SqliteArchive(tmp_path).servers() == []
     (tmp_path / "servers.db").write_bytes(b"no database" * 1000)
     with pytest.raises(StoreUnavailableError, match=r"servers\.db cannot be read"):

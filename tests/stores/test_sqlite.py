@@ -207,7 +207,9 @@ def test_when_nothing_more_can_be_written_the_store_says_so_and_goes_on_afterwar
 def test_many_read_while_one_writes(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     store.write(documents(at(NOW_MS)), [])
-    stop, problems, looks = threading.Event(), [], []
+    stop = threading.Event()
+    problems: list[Exception] = []
+    looks: list[int] = []
 
     def look() -> None:
         archive, before = SqliteArchive(tmp_path), 0

@@ -661,4 +661,4 @@ def test_an_endless_line_in_one_file_does_not_hold_up_another(tmp_path: Path) ->
     reader.follower.look()
     block = reader.follower.read()
     assert block is not None
-    assert block.data == b"one\n"
+    assert bytes(block.data) == b"one\n"

@@ -330,5 +330,5 @@ Files.TestCase.settings = settings(
 )
 
 
-class TestEveryLineExactlyOnce(Files.TestCase):
-    """Run by pytest as one test: hypothesis shrinks a failing sequence of steps to the shortest."""
+TestEveryLineExactlyOnce = Files.TestCase
+"""Run by pytest as one test: hypothesis shrinks a failing sequence of steps to the shortest."""

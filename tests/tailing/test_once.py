@@ -20,8 +20,8 @@ from logproc.tailing.once import blocks, unreadable
 LINES = b"".join(b'{"n":%d,"pad":"%s"}\n' % (number, b"x" * (number % 300)) for number in range(3000))
 
 
-def read(path: Path | str, **range_: int) -> bytes:
-    return b"".join(bytes(block.data) for block in blocks(str(path), **range_))
+def read(path: Path | str, start: int = 0, end: int | None = None) -> bytes:
+    return b"".join(bytes(block.data) for block in blocks(str(path), start=start, end=end))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import zstandard
 from logproc.tailing.packed import PackedStream, kind_of, looks_packed
 from tests.tailing.reader import Reader, numbered, numbers
 
-PACKERS = {".gz": gzip.compress, ".zst": zstandard.compress}
+PACKERS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": zstandard.compress}
 
 
 @pytest.fixture

@@ -56,7 +56,8 @@ class Client:
         self._transport = httpx.ASGITransport(Starlette(routes=routes, **more))
 
     def get(self, path: str, **request: Any) -> httpx.Response:
-        return self.portal.call(self._get, path, request)
+        answer: httpx.Response = self.portal.call(self._get, path, request)
+        return answer
 
     async def _get(self, path: str, request: dict[str, Any]) -> httpx.Response:
         async with httpx.AsyncClient(transport=self._transport, base_url="http://logproc") as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -64,7 +65,7 @@ def test_on_loopback_no_token_is_needed(listen: str) -> None:
 
 def test_with_a_certificate_everything_is_encrypted_and_so_the_cookie_says(tmp_path: Path) -> None:
     certificate, _ = make_certificate(tmp_path)
-    files = {"tls_cert": str(certificate), "tls_key": str(tmp_path / "key.pem")}
+    files: dict[str, Any] = {"tls_cert": str(certificate), "tls_key": str(tmp_path / "key.pem")}
     with serving(token="secret", **files) as server:
         assert server.address.startswith("https://127.0.0.1:")
         with httpx.Client(base_url=server.address, verify=ssl.create_default_context(cafile=certificate)) as client:
@@ -80,7 +81,7 @@ def test_with_a_certificate_everything_is_encrypted_and_so_the_cookie_says(tmp_p
 
 def test_a_client_that_stops_in_the_middle_of_the_handshake_keeps_nobody_waiting(tmp_path: Path) -> None:
     certificate, _ = make_certificate(tmp_path)
-    files = {"tls_cert": str(certificate), "tls_key": str(tmp_path / "key.pem")}
+    files: dict[str, Any] = {"tls_cert": str(certificate), "tls_key": str(tmp_path / "key.pem")}
     with serving(**files) as server, connect(server) as dawdler:
         dawdler.sendall(b"\x16\x03\x01")
         trusting = ssl.create_default_context(cafile=certificate)

@@ -35,7 +35,8 @@ def request(rng: random.Random, ms: int, *, queue_s: float = 0.0, broken: float 
     wanted = min(1000, int(rng.lognormvariate(4.4, 0.7)) + 2)
     queue = rng.expovariate(1 / 4.0) + (queue_s * 1000 * rng.uniform(0.6, 1.3) if queue_s else 0.0)
     prefill = 18 + prompt * 0.06 * rng.uniform(0.9, 1.2)
-    outcome, status, finish = "ok", 200, "stop"
+    outcome, status = "ok", 200
+    finish: str | None = "stop"
     luck = rng.random()
     if luck < broken:
         outcome, finish = "stream_error", None
@@ -114,7 +115,7 @@ def heartbeat(rng: random.Random, ms: int, queue_s: float = 0.0) -> dict[str, An
          "utilization": round(min(1.0, busy + rng.uniform(0.05, 0.2)), 2), "temperature_c": 61.0, "power_w": 410.0}
         for gpu in GPUS
     ]  # fmt: skip
-    engine = {
+    engine: dict[str, Any] = {
         "engine": "0",
         "running": 6 + int(20 * busy),
         "waiting": int(queue_s * 9),
