@@ -1,7 +1,8 @@
 """How soon the page is there over a day with a million requests: each view three times, in a real Chromium.
 
-python benchmarks/make_log.py 1000000 var/bench/million_full.jsonl --full
-python -m benchmarks.page_speed var/bench/million_full.jsonl
+    python -m benchmarks.page_speed
+
+The log ends now, and logproc was given the time to read it and to count it ahead, as after a start in the morning.
 """
 
 from __future__ import annotations
@@ -10,69 +11,86 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.make_log import lines
+from benchmarks.measuring import cpu_seconds
 from tests.pipeline import Pipeline
 from tests.web.page.browser import Browser, why_missing
 from tests.web.page.speed import READY, visit
 
 VISITS = 3
+APART_MS = 20
+"""Between two lines of `make_log`, on average."""
+IDLE = 0.1
+"""A process that needs less of a core has nothing more to do."""
+LONGEST_S = 1800.0
 
 
-def span_of(log: Path) -> str:
-    """The day that ends with the last request of a log, as parameters of the page."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 8192))
-        last = json.loads(file.read().splitlines()[-1])["time"]
-    end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_seconds(last) + 1))
-    return f"from={time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(_seconds(last) - 86_400))}&to={end}"
+@contextmanager
+def a_day(folder: Path, requests: int) -> Iterator[tuple[str, str]]:
+    """A logproc that has read so many requests, the newest of now: its URL, and the day as parameters of the page."""
+    log = folder / "access.jsonl"
+    with log.open("wb") as file:
+        file.writelines(lines(requests, full=True, start_ms=int(time.time() * 1000) - (APART_MS + 1) * requests))
+    pipeline = Pipeline(folder, [str(log)])
+    pipeline.start()
+    try:
+        _wait_until_idle(pipeline)
+        now = time.time()
+        first, last = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each)) for each in (now - 86_400, now))
+        yield f"http://127.0.0.1:{pipeline.port}", f"from={first}&to={last}"
+    finally:
+        pipeline.kill()
+        for path in (log, *(each for each in pipeline.state.rglob("*") if each.is_file())):
+            path.unlink(missing_ok=True)  # a gigabyte that nobody looks at again
 
 
-def _seconds(text: str) -> float:
-    return time.mktime(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
-
-
-def read_all(pipeline: Pipeline, seconds: float = 1800) -> None:
-    """Wait until everything can be found."""
-    deadline = time.monotonic() + seconds
+def _wait_until_idle(pipeline: Pipeline) -> None:
+    """Until everything can be found, and nothing is left to be counted."""
+    assert pipeline.process is not None
+    deadline = time.monotonic() + LONGEST_S
     while time.monotonic() < deadline:
-        try:
-            consumers = json.loads(pipeline.get("/readyz")[1])["consumers"]
-            if all(each["lag_bytes"] == 0 for each in consumers.values()) and len(consumers) == 3:
-                return
-        except OSError:
-            pass
-        time.sleep(0.2)
+        used, began = cpu_seconds(pipeline.process.pid), time.monotonic()
+        time.sleep(2)
+        is_busy = cpu_seconds(pipeline.process.pid) - used > IDLE * (time.monotonic() - began)
+        if not is_busy and _has_read_all(pipeline):
+            return
     raise TimeoutError("logproc has not read its log")
+
+
+def _has_read_all(pipeline: Pipeline) -> bool:
+    try:
+        consumers = json.loads(pipeline.get("/readyz")[1])["consumers"]
+    except OSError:
+        return False
+    return len(consumers) == 3 and all(each["lag_bytes"] == 0 for each in consumers.values())
 
 
 def main() -> None:
     """Print a table of ms: the least of the visits, and all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path)
-    log = parser.parse_args().log.resolve()
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    given = parser.parse_args()
     if (reason := why_missing()) is not None:
         parser.error(reason)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        pipeline = Pipeline(Path(folder), [str(log)])
-        pipeline.start()
         browser = Browser(Path(folder) / "chromium")
         try:
-            read_all(pipeline)
-            print(f"{'view':9} {'first paint':>16} {'with data':>22} {'slowest answer':>22}  which")
-            for view in READY:
-                visits = [
-                    visit(browser, f"http://127.0.0.1:{pipeline.port}", view, span_of(log)) for _ in range(VISITS)
-                ]
-                columns = [
-                    [getattr(each, name) for each in visits] for name in ("first_paint_ms", "data_ms", "slowest_ms")
-                ]
-                told = [f"{min(column):.0f} ({' '.join(f'{each:.0f}' for each in column)})" for column in columns]
-                question = min(visits, key=lambda each: each.slowest_ms).question.partition("?")[0]
-                print(f"{view:9} {told[0]:>16} {told[1]:>22} {told[2]:>22}  {question}")
+            with a_day(Path(folder), given.requests) as (url, day):
+                print(f"{'view':9} {'first paint':>16} {'with data':>22} {'slowest answer':>22}  which")
+                for view in READY:
+                    visits = [visit(browser, url, view, day) for _ in range(VISITS)]
+                    columns = [
+                        [getattr(each, name) for each in visits] for name in ("first_paint_ms", "data_ms", "slowest_ms")
+                    ]
+                    told = [f"{min(column):.0f} ({' '.join(f'{each:.0f}' for each in column)})" for column in columns]
+                    question = min(visits, key=lambda each: each.slowest_ms).question.partition("?")[0]
+                    print(f"{view:9} {told[0]:>16} {told[1]:>22} {told[2]:>22}  {question}")
         finally:
             browser.close()
-            pipeline.kill()
 
 
 if __name__ == "__main__":
