@@ -21,7 +21,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.services import install_vllm
-from tests.services.vllm import MAX_MODEL_LEN, MODEL_NAME, VllmServer
+from tests.services.vllm import MODEL_NAME, VllmServer
 
 CHECKOUT = Path(__file__).parents[1]
 SHORTEST, LONGEST = 16, 64  # tokens of an answer
@@ -48,30 +47,11 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 class BareServer(VllmServer):
     """The same server without anything of ours."""
 
-    def start(self) -> None:
-        """Start it and wait until it answers; raises as its parent does."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command = [str(install_vllm.environment_python()), "-m", "vllm.entrypoints.openai.api_server"]
-        command += ["--model", str(install_vllm.tiny_model()), "--served-model-name", MODEL_NAME]
-        command += ["--dtype", "bfloat16", "--max-model-len", str(MAX_MODEL_LEN), "--enforce-eager"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), *self._arguments]
-        variables = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        with self.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=inherited | variables | {"VLLM_PLUGINS": ""},  # none is allowed
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
-        try:
-            self._wait_until_healthy()
-        except BaseException:
-            self.stop()
-            raise
+    def _log_arguments(self) -> list[str]:
+        return []
+
+    def _variables(self) -> dict[str, str]:
+        return {"VLLM_PLUGINS": ""}  # none is allowed
 
 
 @dataclass(frozen=True)

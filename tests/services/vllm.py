@@ -47,25 +47,27 @@ class VllmServer(ServerProcess):
             RuntimeError: it ended, or did not answer in time; the message holds the end of its output.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [str(install_vllm.environment_python()), "-m", "vllm.entrypoints.openai.api_server"]
-        command += ["--model", str(install_vllm.tiny_model()), "--served-model-name", MODEL_NAME]
-        command += ["--dtype", "bfloat16", "--max-model-len", str(MAX_MODEL_LEN), "--enforce-eager"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--middleware", "serve.AccessLogMiddleware", *self._arguments]
-        variables = {
-            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "LOGPROC_ACCESS_LOG": str(self.access_log),
-        }
         # PYTHONPATH of the test run would put the checkout before the package that is installed beside vLLM.
         inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self.launch(command, inherited | variables | self._environment)
+        common = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}  # 1 GiB
+        self.launch([*self._command(), *self._arguments], inherited | common | self._variables() | self._environment)
         try:
             self._wait_until_healthy()
         except BaseException:
             self.stop()
             raise
+
+    def _command(self) -> list[str]:
+        command = [str(install_vllm.environment_python()), "-m", "vllm.entrypoints.openai.api_server"]
+        command += ["--model", str(install_vllm.tiny_model()), "--served-model-name", MODEL_NAME]
+        command += ["--dtype", "bfloat16", "--max-model-len", str(MAX_MODEL_LEN), "--enforce-eager"]
+        return [*command, "--host", "127.0.0.1", "--port", str(self.port), *self._log_arguments()]
+
+    def _log_arguments(self) -> list[str]:
+        return ["--middleware", "serve.AccessLogMiddleware"]
+
+    def _variables(self) -> dict[str, str]:
+        return {"LOGPROC_ACCESS_LOG": str(self.access_log)}
 
     def kill_engine(self) -> None:
         """Kill the process that computes (SIGKILL), as a crash or the kernel's memory killer would."""
