@@ -81,6 +81,7 @@ class AccessLogMiddleware:
                     final = True
                     if feed is not None and (body := message.get("body")):
                         feed(body, monotonic())
+                    feed = None
                     if exchange.final_at is None:
                         exchange.final_at = monotonic()  # from here on a client that leaves has its answer
             except Exception:
@@ -102,7 +103,8 @@ class AccessLogMiddleware:
         try:
             await self.app(exchange.scope, receive_noted, send_noted)
         except BaseException as error:
-            exchange.raised = type(error).__name__
+            if not exchange.written:
+                exchange.raised = type(error).__name__
             raise
         finally:
             log.finish(exchange)
