@@ -53,7 +53,31 @@ async function poll(): Promise<void> {
   }
 }
 
-/** Listen; while there is no stream, look every five seconds. */
+/**
+ * Listen for as long as somebody looks: a browser has six connections for all tabs of one server together, and a stream
+ * takes one of them, also in a tab that is out of sight and in a page that was left.
+ */
+export function listen(): void {
+  const attend = () => {
+    if (document.visibilityState !== "visible") return leave();
+    if (source) return undefined;
+    change({ commits: live.commits + 1, alerts: live.alerts + 1 }); // something may have happened meanwhile
+    return connect();
+  };
+  addEventListener("visibilitychange", attend);
+  addEventListener("pageshow", (event) => event.persisted && attend());
+  addEventListener("pagehide", leave);
+  if (document.visibilityState === "visible") connect();
+}
+
+function leave(): void {
+  source?.close();
+  source = null;
+  clearInterval(polling);
+  polling = 0;
+}
+
+/** While there is no stream, look every five seconds. */
 export function connect(): void {
   source?.close();
   source = new EventSource("/api/v1/stream");
@@ -75,7 +99,7 @@ export function connect(): void {
       void poll();
       polling = setInterval(() => void poll(), POLL_MS) as unknown as number;
     }
-    if (source?.readyState === EventSource.CLOSED) setTimeout(connect, POLL_MS);
+    if (source?.readyState === EventSource.CLOSED) setTimeout(() => source && connect(), POLL_MS);
   });
 }
 

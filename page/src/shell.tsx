@@ -6,7 +6,7 @@ import { forgetColors } from "./colors";
 import { Door } from "./door";
 import { clock, duration } from "./format";
 import { Help } from "./help";
-import { connect, useLive } from "./live";
+import { connect, listen, useLive } from "./live";
 import { isLive, moment, SPANS, spanMs } from "./time";
 import { go, link, now, type Theme, useUrl, VIEWS } from "./url";
 import { t } from "./words";
@@ -29,7 +29,7 @@ export function Shell() {
   document.title = `${t(state.view)} · logproc`;
   useEffect(() => {
     setOnRefused(() => setRefused(true));
-    connect();
+    listen();
   }, []);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {

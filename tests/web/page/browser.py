@@ -7,7 +7,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,6 +108,18 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to a page, and wait until it has loaded."""
         self._do("POST", "/url", {"url": url})
+
+    @contextmanager
+    def another_tab(self) -> Iterator[None]:
+        """A new tab in front of the others, closed in the end."""
+        before = self._do("GET", "/window")
+        made = self._do("POST", "/window/new", {"type": "tab"})["handle"]
+        self._do("POST", "/window", {"handle": made})
+        try:
+            yield
+        finally:
+            self._do("DELETE", "/window")
+            self._do("POST", "/window", {"handle": before})
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,24 @@ def test_when_logproc_is_gone_the_page_says_so_and_comes_back_by_itself(tmp_path
         browser.wait_for(lambda: browser.text(".trouble") == "", "no trouble any more")
     finally:
         site.pipeline.kill()
+
+
+def test_however_many_tabs_are_open_the_next_one_is_answered(busy: Site, browser: Browser) -> None:
+    """A browser has six connections for all tabs of one server, and a link in a chat opens a tab each time."""
+    with ExitStack() as tabs:
+        for _ in range(8):
+            tabs.enter_context(browser.another_tab())
+            browser.open(f"{busy.url}/?view=alerts")
+            browser.wait_text(".fresh", "live")
+    browser.open(f"{busy.url}/")
+    browser.wait_text(".fresh", "live")
+
+
+def test_a_page_that_was_left_takes_no_connection(busy: Site, browser: Browser) -> None:
+    for _ in range(8):
+        browser.open(f"{busy.url}/?view=alerts")
+        browser.wait_text(".fresh", "live")
+        browser.open("about:blank")
 
 
 def test_a_store_that_cannot_be_written_is_told_with_what_it_means(tmp_path: Path, browser: Browser) -> None:
