@@ -22,8 +22,10 @@ MOST_BYTES: Final = 32 << 20
 
 HOUR_MS: Final = 3_600_000
 
-_Key = tuple[Path, int, Who | None, int, int]
-"""The file, its inode, by what besides kinds, the length of the piece of time, its number."""
+_File = tuple[Path, int, Who | None]
+"""The file, its inode, by what besides kinds."""
+_Key = tuple[_File, int, int, int]
+"""Of a file the length of a piece of time, into what units it is cut (both ms), its number."""
 
 
 def minutes_can_tell(question: Question) -> bool:
@@ -40,11 +42,18 @@ class RecentRollups:
         self._lock = threading.Lock()
 
     def rollups(
-        self, connection: sqlite3.Connection, path: Path, day: int, question: Question, who: Who | None = None
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        day: int,
+        question: Question,
+        who: Who | None = None,
+        unit_ms: int = MINUTE_MS,
     ) -> list[Rollup]:
-        """The minutes of the documents in `path` that match; a minute counts where it begins in the range of time.
+        """The documents in `path` that match, by the minute; a minute counts where it begins in the range of time.
 
-        By `who` it was the hours are put together: the range must be of whole hours.
+        Longer units (SPAN_MS, HOUR_MS) are put together to a row a kind, and read many times as quickly: by `who` it is
+        there are only these. The range must then be of whole spans; an hour that is not whole in it is given in spans.
 
         Raises:
             sqlite3.Error: the file cannot be read.
@@ -53,33 +62,40 @@ class RecentRollups:
         until = min((day + 1) * DAY_MS, (day + 1) * DAY_MS if question.until_ms is None else question.until_ms)
         if not minutes_can_tell(question):
             return [rollup(connection, day, question)]
+        found = []
         with self._lock:
             inode, known = path.stat().st_ino, versions(connection)
-            hours = range(since // HOUR_MS, -(-until // HOUR_MS))
-            found = [self._hour(connection, (path, inode, who), day, hour, known) for hour in hours]
+            for hour in range(since // HOUR_MS, -(-until // HOUR_MS)):
+                is_whole = since <= hour * HOUR_MS and (hour + 1) * HOUR_MS <= until
+                unit = unit_ms if is_whole else min(unit_ms, SPAN_MS)
+                found.append(self._hour(connection, (path, inode, who), day, hour, known, unit))
         return [each.between(since, until).of(question.models, question.outcomes) for each in found]
 
     def _hour(
         self,
         connection: sqlite3.Connection,
-        file: tuple[Path, int, Who | None],
+        file: _File,
         day: int,
         hour: int,
         versions: Mapping[int, int],
+        unit_ms: int,
     ) -> Rollup:
-        """One hour, put together from its spans when one of them is new: twelve small ones are read more slowly."""
+        """One hour, made from its spans when one of them is new: twelve small ones are read more slowly."""
         spans = range(hour * HOUR_MS // SPAN_MS, (hour + 1) * HOUR_MS // SPAN_MS)
         version = tuple(versions.get(span, 0) for span in spans)
+        _, _, who = file
+        finest = MINUTE_MS if who is None else SPAN_MS
 
-        def from_spans() -> Rollup:
-            _, _, who = file
-            found = joined(
-                self._known((*file, SPAN_MS, span), (version[place],), partial(_counted, connection, day, span, who))
-                for place, span in enumerate(spans)
-            )
-            return found if who is None else put_together(found)
+        def made() -> Rollup:
+            if unit_ms == HOUR_MS:
+                return put_together(self._hour(connection, file, day, hour, versions, SPAN_MS))
+            found = [
+                self._known((file, SPAN_MS, finest, span), (one,), partial(_counted, connection, day, span, who))
+                for span, one in zip(spans, version, strict=True)
+            ]
+            return joined(found if unit_ms == finest else map(put_together, found))
 
-        return self._known((*file, HOUR_MS, hour), version, from_spans)
+        return self._known((file, HOUR_MS, unit_ms, hour), version, made)
 
     def _known(self, key: _Key, version: tuple[int, ...], made_by: Callable[[], Rollup]) -> Rollup:
         """What is kept of this version, else made anew."""

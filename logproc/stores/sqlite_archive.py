@@ -140,9 +140,14 @@ class SqliteArchive:
                         continue
                     edges = [question]
                     if not exact and minutes_can_tell(question):
-                        edges, inner = _without_edges(question, day, MINUTE_MS if who is None else HOUR_MS)
+                        edges, inner = _without_edges(question, day, MINUTE_MS if who is None else SPAN_MS)
+                        minutes_alone: list[Question] = []
+                        if inner is not None and who is None:
+                            minutes_alone, inner = _without_edges(inner, day, SPAN_MS)
+                        for each in minutes_alone:
+                            parts += self._recent.rollups(connection, path, day, each)
                         if inner is not None:
-                            parts += self._recent.rollups(connection, path, day, inner, who)
+                            parts += self._recent.rollups(connection, path, day, inner, who, HOUR_MS)
                     for edge in edges:
                         add_up(connection, day, edge, by, groups)
             found = joined(parts)
@@ -220,7 +225,8 @@ class SqliteArchive:
                         return
                     with self._reading(path) as connection:
                         if connection is not None:
-                            self._recent.rollups(connection, path, day, question, who)
+                            for unit_ms in (MINUTE_MS, SPAN_MS, HOUR_MS) if who is None else (SPAN_MS, HOUR_MS):
+                                self._recent.rollups(connection, path, day, question, who, unit_ms)
                 for axes in USUAL_AXES:
                     with self._reading(path) as connection:
                         if connection is not None:
@@ -256,6 +262,8 @@ class SqliteArchive:
         A unit keeps its times as sketches, so what is made of it is within 1 %, and the coverage says so.
         """
         unit_ms = min(step_ms, MINUTE_MS)
+        borders = (step_ms, question.since_ms or 0, question.until_ms or 0)
+        coarse_ms = MINUTE_MS if any(each % SPAN_MS for each in borders) else SPAN_MS
         minutes, coverage = self._minutes(
             question, closed, by_minute=step_ms % DAY_MS != 0, can_tell=unit_ms == MINUTE_MS
         )
@@ -267,7 +275,7 @@ class SqliteArchive:
                 if unit_ms < MINUTE_MS:
                     parts.append(rollup(connection, day, question, unit_ms))
                 else:
-                    parts += self._recent.rollups(connection, path, day, question)
+                    parts += self._recent.rollups(connection, path, day, question, unit_ms=coarse_ms)
         return joined(parts), unit_ms, replace(coverage, is_exact=False)
 
     def _minutes(
