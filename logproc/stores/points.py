@@ -6,22 +6,28 @@ of a shorter range of time are among those that are shown of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import nsmallest
 from typing import Final, Literal, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from logproc.stores.archive import Archive, Found, Question
 from logproc.stores.fields import REQUEST_FIELDS
 
+Ints = npt.NDArray[np.int64]
 Length = Literal["prompt_tokens", "completion_tokens"]
 Time = Literal["ttft", "decode", "duration"]
 LENGTHS: Final[tuple[Length, ...]] = get_args(Length)
 TIMES: Final[tuple[Time, ...]] = get_args(Time)
 
 USUAL_POINTS: Final = 1500
+ID_BYTES: Final = 16
 TIME_BYTES: Final = 6
 """Of an id: the rest of it is its random end."""
+_ENDS: Final = np.uint64((1 << 8 * (8 - TIME_BYTES)) - 1)
+"""What of the first 8 bytes belongs to the end."""
 
 _TOLD: Final = {
     "id", "time_ms", "duration_ns", "outcome", "flags", "model", "prompt_tokens", "completion_tokens", "cached_tokens",
@@ -82,15 +88,27 @@ class PlottedArchive(Archive, Protocol):
         """
 
 
-def chosen(odd: Iterable[tuple[int, bytes]], sample: Iterable[bytes], limit: int) -> set[bytes]:
-    """The ids to show: the `limit // 2` odd ones (time, id) that took longest, and as much of the sample as fits.
+def chosen(odd_ns: Ints, odd: bytes, sample: bytes, limit: int) -> set[bytes]:
+    """The ids to show: the `limit // 2` odd ones that took longest, and as much of the sample as fits.
 
-    `sample` holds at least those `limit` ids whose ends are the lowest, where there are so many.
+    `odd` and `sample` are ids one after the other, `odd_ns` the times of the odd ones. The sample holds at least those
+    `limit` ids whose ends are the lowest, where there are so many.
     """
-    slowest = nsmallest(limit // 2, odd, key=lambda each: (-each[0], each[1]))
-    shown = {key for _, key in slowest}
-    for key in nsmallest(limit, sample, key=lambda key: key[TIME_BYTES:]):
+    high, low = _halves(odd)
+    shown = {_at(odd, place) for place in np.lexsort((low, high, -odd_ns))[: limit // 2].tolist()}
+    high, low = _halves(sample)
+    for place in np.lexsort((low, high & _ENDS))[:limit].tolist():
         if len(shown) >= limit:
             break
-        shown.add(key)
+        shown.add(_at(sample, place))
     return shown
+
+
+def _halves(ids: bytes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """The first and the last 8 bytes of each id, as numbers."""
+    found = np.frombuffer(ids, ">u8").astype(np.uint64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _at(ids: bytes, place: int) -> bytes:
+    return ids[ID_BYTES * place : ID_BYTES * (place + 1)]

@@ -1,4 +1,4 @@
-"""What each hour has to give for a plot of points, looked for once and again only where documents were added."""
+"""What each hour or span has to give for a plot of points, looked for again only where documents were added."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from logproc.stores.sqlite_points import Part, part_in
 from logproc.stores.sqlite_schema import SPAN_MS
 
 MOST_KEPT: Final = 400
-"""Hours, each for one pair of axes: at most 200 KB each."""
+"""Hours and spans, each for one pair of axes: at most 100 KB each."""
 
-_Key = tuple[Path, int, int, Axes]
-"""The file, its inode, the hour, what is plotted."""
+_Key = tuple[Path, int, int, int, Axes]
+"""The file, its inode, beginning and end, what is plotted."""
 
 
 class RecentPoints:
@@ -47,21 +47,21 @@ class RecentPoints:
         with self._lock:
             inode, known = path.stat().st_ino, versions(connection)
             while first < last:
-                end = min(first // HOUR_MS * HOUR_MS + HOUR_MS, last)
-                piece = Question(since_ms=first, until_ms=end)
-                if end - first == HOUR_MS:
-                    yield self._hour(connection, (path, inode, first // HOUR_MS, axes), piece, known)
+                length = HOUR_MS if first % HOUR_MS == 0 and first + HOUR_MS <= last else SPAN_MS
+                end = min(first // length * length + length, last)
+                if end - first == length:
+                    yield self._known(connection, (path, inode, first, end, axes), known)
                 else:
-                    yield part_in(connection, piece, axes, limit)
+                    yield part_in(connection, Question(since_ms=first, until_ms=end), axes, limit)
                 first = end
 
-    def _hour(self, connection: sqlite3.Connection, key: _Key, hour: Question, known: Mapping[int, int]) -> Part:
-        assert hour.since_ms is not None
-        spans = range(hour.since_ms // SPAN_MS, (hour.since_ms + HOUR_MS) // SPAN_MS)
-        version = tuple(known.get(span, 0) for span in spans)
+    def _known(self, connection: sqlite3.Connection, key: _Key, known: Mapping[int, int]) -> Part:
+        _, _, first, end, axes = key
+        version = tuple(known.get(span, 0) for span in range(first // SPAN_MS, end // SPAN_MS))
         kept = self._kept.pop(key, None)
         if kept is None or kept[0] != version:
-            kept = version, part_in(connection, hour, key[-1], USUAL_POINTS)
+            piece = Question(since_ms=first, until_ms=end)
+            kept = version, part_in(connection, piece, axes, USUAL_POINTS)
         self._kept[key] = kept
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)

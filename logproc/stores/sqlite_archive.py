@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
+
+import numpy as np
 
 from logproc.ids import id_bytes
 from logproc.record import DAY_MS
@@ -196,9 +197,8 @@ class SqliteArchive:
             with self._reading(path) as connection:
                 if connection is not None:
                     parts += self._points.parts(connection, path, day, question, axes, limit)
-        shown = chosen(
-            chain.from_iterable(part.odd for part in parts), chain.from_iterable(part.sample for part in parts), limit
-        )
+        odd_ns = np.concatenate([np.empty(0, np.int64), *(part.odd_ns for part in parts)])
+        shown = chosen(odd_ns, b"".join(part.odd for part in parts), b"".join(part.sample for part in parts), limit)
         found: list[Found] = []
         for _, path in days:
             with self._reading(path) as connection:

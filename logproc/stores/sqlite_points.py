@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Set
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from logproc.record import DAY_MS
 from logproc.stores.archive import Found, Position, Question
 from logproc.stores.documents import flat_document
-from logproc.stores.points import FIELDS, TIME_BYTES, Axes
+from logproc.stores.points import FIELDS, ID_BYTES, TIME_BYTES, Axes, Ints
 from logproc.stores.sqlite_condition import condition
 from logproc.stores.sqlite_schema import REQUESTS, text_of
 
@@ -28,9 +30,11 @@ class Part(NamedTuple):
     """What a piece of time in one file has to give."""
 
     total: int
-    odd: tuple[tuple[int, bytes], ...] = ()
-    """Time (ns) and id of those with a flag that took longest."""
-    sample: tuple[bytes, ...] = ()
+    odd_ns: Ints
+    """The times of those with a flag that took longest."""
+    odd: bytes
+    """Their ids, one after the other."""
+    sample: bytes
     """The ids whose random ends are the lowest, and maybe more."""
 
 
@@ -47,16 +51,17 @@ def part_in(connection: sqlite3.Connection, question: Question, axes: Axes, limi
         SELECT {time}, id FROM {_STORED} WHERE flags IS NOT NULL AND {where} ORDER BY {time} DESC, id LIMIT ?
     """  # noqa: S608
 
-    def up_to(bound: int) -> tuple[int, tuple[bytes, ...]]:
+    def up_to(bound: int) -> tuple[int, bytes]:
         total, ids = connection.execute(counted, [bound.to_bytes(_PREFIX, "big"), *parameters]).fetchone()
-        return total, tuple(bytes.fromhex(each) for each in (ids or "").split(",") if each)
+        return total, bytes.fromhex((ids or "").replace(",", ""))
 
     bound = _bound(limit, _rows(connection, question))
     total, sample = up_to(bound)
-    while len(sample) < min(limit, total) and bound < _HIGHEST:
+    while len(sample) < ID_BYTES * min(limit, total) and bound < _HIGHEST:
         bound = max(min(_HIGHEST, bound * 2), _bound(limit, total))
         total, sample = up_to(bound)
-    return Part(total, tuple(connection.execute(slowest, [*parameters, limit // 2])), sample)
+    odd = connection.execute(slowest, [*parameters, limit // 2]).fetchall()
+    return Part(total, np.array([each for each, _ in odd], np.int64), b"".join(key for _, key in odd), sample)
 
 
 def documents_in(connection: sqlite3.Connection, ids: Set[bytes]) -> list[Found]:

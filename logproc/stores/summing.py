@@ -172,13 +172,12 @@ def steps(minutes: Rollup, step_ms: int, *, by_model: bool, unit_ms: int = MINUT
 def heat_counts(minutes: Rollup, of: HeatOf, step_ms: int, unit_ms: int = MINUTE_MS) -> dict[tuple[int, int], int]:
     """How many requests of each step fall into each row of HEAT_EDGES_MS."""
     sketch = minutes.sketches[_HEATS.index(of)]
-    time = minutes.minute[sketch.rows] * unit_ms // step_ms
     row = np.clip(np.searchsorted(_HEAT_BINS, sketch.bins, "right") - 1, 0, len(_HEAT_BINS) - 1)
-    cells, places = np.unique(time * len(_HEAT_BINS) + row, return_inverse=True)
-    counts = np.bincount(places, weights=sketch.counts).astype(np.int64)
+    times, column = np.unique(minutes.minute * unit_ms // step_ms, return_inverse=True)
+    counts = np.bincount(column[sketch.rows] * len(_HEAT_BINS) + row, weights=sketch.counts).astype(np.int64)
     return {
-        (cell // len(_HEAT_BINS) * step_ms, cell % len(_HEAT_BINS)): count
-        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True)
+        (int(times[cell // len(_HEAT_BINS)]) * step_ms, cell % len(_HEAT_BINS)): int(counts[cell])
+        for cell in np.flatnonzero(counts).tolist()
     }
 
 
