@@ -152,5 +152,11 @@ def test_what_is_new_is_shown_without_asking(tmp_path: Path, browser: Browser) -
         site.append(traffic.request(rng, int(time.time() * 1000)))
 
         browser.wait_for(lambda: tile(browser, "Requests").endswith("\n21"), "the one that is new")
+
+        with browser.another_tab():
+            site.append(traffic.request(rng, int(time.time() * 1000)))
+        browser.wait_for(lambda: tile(browser, "Requests").endswith("\n22"), "what came while nobody looked")
+        site.append(traffic.request(rng, int(time.time() * 1000)))
+        browser.wait_for(lambda: tile(browser, "Requests").endswith("\n23"), "what comes now")
     finally:
         site.pipeline.kill()
