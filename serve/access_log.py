@@ -81,7 +81,6 @@ class AccessLogMiddleware:
                     final = True
                     if feed is not None and (body := message.get("body")):
                         feed(body, monotonic())
-                    feed = None
                     if exchange.final_at is None:
                         exchange.final_at = monotonic()  # from here on a client that leaves has its answer
             except Exception:
@@ -103,8 +102,7 @@ class AccessLogMiddleware:
         try:
             await self.app(exchange.scope, receive_noted, send_noted)
         except BaseException as error:
-            if not exchange.written:
-                exchange.raised = type(error).__name__
+            exchange.raised = type(error).__name__
             raise
         finally:
             log.finish(exchange)

@@ -19,15 +19,10 @@ from serve.log_file import LogFile
 DEFAULT_MAX_BYTES: Final = 256 << 20
 DEFAULT_KEEP: Final = 5
 QUEUE_LINES: Final = 10_000
-UNMADE_LINES: Final = 64
-"""So many of them may wait to be made by the thread: until then they hold a part of their response."""
 BATCH_LINES: Final = 500
-GATHER_S: Final = 0.05
-"""Between two batches: a line after a pause is written at once, a flood is written twenty times a second."""
+GATHER_S: Final = 0.02
+"""Between two batches: a line after a pause is written at once, a flood is written fifty times a second."""
 WARN_EVERY_S: Final = 60.0
-
-Line = dict[str, object] | Callable[[], dict[str, object]]
-"""The fields of a line, or what makes them: several made one after the other are made more quickly."""
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -60,7 +55,7 @@ class LogWriter:
         self._reset()
 
     def _reset(self) -> None:
-        self._queue: SimpleQueue[Line | None] = SimpleQueue()
+        self._queue: SimpleQueue[dict[str, object] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # of the counter alone
         self._lost = 0
@@ -82,13 +77,12 @@ class LogWriter:
             _RUNNING.add(self)
             self._start_thread()
 
-    def put(self, line: Line) -> None:
-        """Queue one line, which is the writer's from now on. A full queue or a closed writer counts it as lost."""
-        waiting = self._queue.qsize()
-        if self._closed or waiting >= QUEUE_LINES:
+    def put(self, fields: dict[str, object]) -> None:
+        """Queue one line; `fields` is the writer's from now on. A full queue or a closed writer counts it as lost."""
+        if self._closed or self._queue.qsize() >= QUEUE_LINES:
             self._count_lost(1)
             return
-        self._queue.put(line() if waiting >= UNMADE_LINES and callable(line) else line)
+        self._queue.put(fields)
         if self._thread is None and self._started:  # a forked child: its parent's thread did not come with it
             with suppress(RuntimeError):  # no thread to be had: the lines wait, and a full queue counts them
                 self._start_thread()
@@ -115,7 +109,7 @@ class LogWriter:
             self._warn(f"cannot open {self._file.path}: {error}")
         open_ended = True
         while open_ended:
-            batch: list[Line] = []
+            batch: list[dict[str, object]] = []
             open_ended = self._gather(batch)
             try:
                 self._write(batch)
@@ -126,23 +120,23 @@ class LogWriter:
                 time.sleep(GATHER_S)
         self._file.close()
 
-    def _gather(self, batch: list[Line]) -> bool:
+    def _gather(self, batch: list[dict[str, object]]) -> bool:
         """Wait for a line, and take what else is there. False: the writer was closed, this is the last batch."""
-        line = self._queue.get()
+        fields = self._queue.get()
         with suppress(Empty):
-            while line is not None:
-                batch.append(line)
+            while fields is not None:
+                batch.append(fields)
                 if len(batch) == BATCH_LINES:
                     return True
-                line = self._queue.get_nowait()
+                fields = self._queue.get_nowait()
             return False
         return True
 
-    def _write(self, batch: list[Line]) -> None:
+    def _write(self, batch: list[dict[str, object]]) -> None:
         lines: list[bytes] = []
-        for line in batch:
+        for fields in batch:
             try:
-                lines.append(_encoded(line() if callable(line) else line))
+                lines.append(_line(fields))
             except Exception as error:
                 self._count_lost(1)
                 self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
@@ -174,7 +168,7 @@ class LogWriter:
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def _encoded(fields: dict[str, object]) -> bytes:
+def _line(fields: dict[str, object]) -> bytes:
     """UTF-8 JSON in the order of the fields, and a newline. NaN and infinity become null."""
     return _ENCODER.encode(fields) + b"\n"
 

@@ -10,9 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
@@ -22,9 +21,6 @@ from serve.exchange import Exchange, Scope
 from serve.in_flight import InFlight
 from serve.settings import Settings
 from serve.timings import TIMINGS, Timings, to_ms
-
-if TYPE_CHECKING:
-    from serve.log_writer import Line
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -39,7 +35,7 @@ class Writer(Protocol):
     def start(self) -> None:
         """Begin to write."""
 
-    def put(self, line: Line) -> None:
+    def put(self, fields: dict[str, object]) -> None:
         """Queue one line."""
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -77,7 +73,8 @@ class ProcessLog:
         self._running: dict[int, Exchange] = {}
         self._open = False
         self._complaints: set[str] = set()
-        self._second = -1, ""
+        self._second = -1
+        self._second_text = ""
 
     # --- the process ---
 
@@ -148,7 +145,7 @@ class ProcessLog:
             for exchange in list(self._running.values()):
                 if exchange.raised is None:
                     exchange.raised = ""
-                self.finish(exchange, is_over=False)
+                self.finish(exchange)
             if self._heartbeat is not None:
                 self._heartbeat.stop()
             self._put_server_line(SERVER_STOPPED, reason=reason)
@@ -181,11 +178,8 @@ class ProcessLog:
         self._running[token] = exchange
         return exchange
 
-    def finish(self, exchange: Exchange, *, is_over: bool = True) -> None:
-        """Write the request's line. A second call does nothing.
-
-        Once the request `is_over`, its exchange belongs to whoever makes the line, which is the writer's thread.
-        """
+    def finish(self, exchange: Exchange) -> None:
+        """The request is over: write its line. A second call does nothing."""
         if exchange.written:
             return
         exchange.written = True
@@ -193,24 +187,23 @@ class ProcessLog:
             self.in_flight.leave(exchange.in_flight)
             self._running.pop(exchange.in_flight, None)
             end = exchange.final_at if exchange.final_at is not None else self.monotonic()
-            line = partial(self._line, exchange, int(self.wall() * 1000), to_ms(end - exchange.received_at))
+            duration_ms = to_ms(end - exchange.received_at)
+            now_ms = int(self.wall() * 1000)
+            head = (self._timestamp(now_ms), make_line_id(now_ms, identity.random_bytes(10)), duration_ms, exchange)
+            if exchange.reader is not None:
+                try:
+                    exchange.reader.close()
+                except Exception:
+                    self.complain("a response")
+            try:
+                line = access_line(*head, self._timings(exchange), self._process)
+            except Exception:
+                self.complain("the line of a request")
+                line = required_fields(*head)
             if self._writer is not None:
-                self._writer.put(line if is_over else line())
+                self._writer.put(line)
         except Exception:
             self.complain("the end of a request")
-
-    def _line(self, exchange: Exchange, now_ms: int, duration_ms: float) -> dict[str, object]:
-        head = (self._timestamp(now_ms), make_line_id(now_ms, identity.random_bytes(10)), duration_ms, exchange)
-        if exchange.reader is not None:
-            try:
-                exchange.reader.close()
-            except Exception:
-                self.complain("a response")
-        try:
-            return access_line(*head, self._timings(exchange), self._process)
-        except Exception:
-            self.complain("the line of a request")
-            return required_fields(*head)
 
     def _timings(self, exchange: Exchange) -> Timings | None:
         try:
@@ -223,12 +216,11 @@ class ProcessLog:
             return None
 
     def _timestamp(self, now_ms: int) -> str:
-        now, milliseconds = divmod(now_ms, 1000)
-        second, text = self._second
-        if second != now:
-            text = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._second = now, text  # at once, for there are several threads
-        return f"{text}.{milliseconds:03d}Z"
+        second, milliseconds = divmod(now_ms, 1000)
+        if second != self._second:
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second
+        return f"{self._second_text}.{milliseconds:03d}Z"
 
     def _base(self) -> dict[str, object]:
         return {"host": self._process.host, "pid": self._process.pid, "service": self.settings.service}

@@ -100,7 +100,7 @@ class TimingsTable:
 
     The engine's id is the response's, or has a suffix: `cmpl-X-0` (the prompt), `resp_X_0` (the turn),
     `chatcmpl-X_1` (the batch). So an id is kept under what is left without one, and an exact match wins.
-    The lock is all but always free when the event loop takes it: the writer's thread holds it for a moment a line.
+    The lock is free whenever the event loop takes it, since both sides run there.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serve.log_file import LogFile
-from serve.log_writer import QUEUE_LINES, UNMADE_LINES, Line, LogWriter
+from serve.log_writer import QUEUE_LINES, LogWriter
 
 
 def eventually(condition: Callable[[], Any], timeout_s: float = 20.0) -> None:
@@ -135,54 +135,6 @@ def test_a_line_put_after_close_is_counted_as_lost(writer: LogWriter, log: Path)
     writer.put({"n": 1})
     writer.close()
     assert writer.lost == 1
-
-
-def test_a_line_is_made_by_the_thread_that_writes_it(writer: LogWriter, log: Path) -> None:
-    made_by: list[str] = []
-
-    def make() -> dict[str, object]:
-        made_by.append(threading.current_thread().name)
-        return {"n": 1}
-
-    writer.put(make)
-    eventually(lambda: log.exists() and numbers(log) == [1])
-    assert made_by == ["logproc-log-writer"]
-
-
-def test_while_the_disk_hangs_only_so_many_lines_wait_to_be_made(log: Path) -> None:
-    """What is not made yet holds its response: it must not pile up."""
-    made: list[int] = []
-
-    def maker(n: int) -> Callable[[], dict[str, object]]:
-        def make() -> dict[str, object]:
-            made.append(n)
-            return {"n": n}
-
-        return make
-
-    writer = LogWriter(str(log))
-    for n in range(3 * UNMADE_LINES):
-        writer.put(maker(n))
-    assert made == list(range(UNMADE_LINES, 3 * UNMADE_LINES))
-    writer.start()
-    writer.close(30)
-    assert numbers(log) == list(range(3 * UNMADE_LINES))
-    assert len(made) == 3 * UNMADE_LINES
-
-
-def test_a_line_that_cannot_be_made_is_lost_alone(
-    writer: LogWriter, log: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail() -> dict[str, object]:
-        raise ValueError("marker of a prompt")
-
-    lines: tuple[Line, ...] = ({"n": 1}, fail, {"n": 2})
-    for line in lines:
-        writer.put(line)
-    eventually(lambda: log.exists() and numbers(log) == [1, 2])
-    assert writer.lost == 1
-    assert "cannot write a line: ValueError" in caplog.text
-    assert "marker" not in caplog.text
 
 
 def test_a_defect_in_writing_ends_neither_the_thread_nor_the_log(
