@@ -34,7 +34,7 @@ def a_day(folder: Path, requests: int) -> Iterator[tuple[str, str]]:
     """A logproc that has read so many requests, the newest of now: its URL, and the day as parameters of the page."""
     log = folder / "access.jsonl"
     with log.open("wb") as file:
-        file.writelines(lines(requests, full=True, start_ms=int(time.time() * 1000) - (APART_MS + 1) * requests))
+        file.writelines(lines(requests, full=True, start_ms=int(time.time() * 1000) - APART_MS * requests - 60_000))
     pipeline = Pipeline(folder, [str(log)])
     pipeline.start()
     try:

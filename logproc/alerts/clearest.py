@@ -131,6 +131,8 @@ class Finder:
             sort: (value, _highest(value, times, group))
             for sort, value in self._values(events, found, kind, is_error[found], is_empty[found]).items()
         }
+        if not best:  # each is within the bounds of its own kind
+            return
         chosen = np.unique(np.concatenate([places for _, places in best.values()]))
         named = _named(lines, found[chosen], times[chosen])
         keys = self._keys(model[chosen], seconds[chosen])

@@ -207,18 +207,20 @@ class SqliteArchive:
         return Points(sum(part.total for part in parts), sorted(found, key=lambda each: each.position))
 
     def warm(self, since_ms: int, until_ms: int, is_over: Callable[[], bool]) -> None:
-        """Count ahead what is usually asked: each hour in which documents were added since the last time, newest first.
+        """Count ahead what is usually asked: each hour in which documents were added since the last time.
+
+        The newest come last: should there be too much to be kept, these are.
 
         Raises:
             StoreUnavailableError: a day's file cannot be read.
         """
         known: dict[Path, dict[int, int]] = {}
-        for day, path in reversed(self.days(Question(since_ms=since_ms, until_ms=until_ms))):
+        for day, path in self.days(Question(since_ms=since_ms, until_ms=until_ms)):
             with self._reading(path) as connection:
                 known[path] = {} if connection is None else versions(connection)
             before = self._warmed.get(path, {})
             hours = {span * SPAN_MS // HOUR_MS for span, version in known[path].items() if before.get(span) != version}
-            for hour in sorted(hours & set(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS))), reverse=True):
+            for hour in sorted(hours & set(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS)))):
                 question = Question(since_ms=hour * HOUR_MS, until_ms=(hour + 1) * HOUR_MS)
                 for who in (None, *get_args(Who)):
                     if is_over():
@@ -228,6 +230,8 @@ class SqliteArchive:
                             for unit_ms in (MINUTE_MS, SPAN_MS, HOUR_MS) if who is None else (SPAN_MS, HOUR_MS):
                                 self._recent.rollups(connection, path, day, question, who, unit_ms)
                 for axes in USUAL_AXES:
+                    if is_over():
+                        return
                     with self._reading(path) as connection:
                         if connection is not None:
                             list(self._points.parts(connection, path, day, question, axes, USUAL_POINTS))

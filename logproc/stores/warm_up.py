@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
+
+import structlog
 
 from logproc.record import DAY_MS
 from logproc.stores.points import PlottedArchive
@@ -13,6 +14,9 @@ from logproc.stores.store import StoreUnavailableError
 
 LOOK_S: Final = 1.0
 EVERY_S: Final = 300.0
+PATIENCE_S: Final = 5.0
+
+log = structlog.get_logger("logproc.warm_up")
 
 
 class WarmUp:
@@ -33,10 +37,10 @@ class WarmUp:
         self._thread.start()
 
     def close(self) -> None:
-        """End within the time that an hour takes to be counted."""
+        """End, as a rule within the time that an hour takes to be counted. It only reads: nobody need wait longer."""
         self._over.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(PATIENCE_S)
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S):
@@ -44,6 +48,10 @@ class WarmUp:
                 break
         while not self._over.is_set():
             now = self._clock()
-            with suppress(StoreUnavailableError, OSError):  # whoever asks is told
+            try:
                 self._archive.warm(now - DAY_MS, now, self._over.is_set)
+            except (StoreUnavailableError, OSError):
+                log.debug("the last day could not be counted ahead", exc_info=True)  # whoever asks is told
+            except Exception:
+                log.exception("the last day could not be counted ahead: please report it")
             self._over.wait(EVERY_S)

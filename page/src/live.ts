@@ -28,6 +28,8 @@ const listeners = new Set<(live: Live) => void>();
 let source: EventSource | null = null;
 const POLL_MS = 5000;
 let polling = 0;
+let retry = 0;
+let hasListened = false;
 
 function lagOf(lags: Record<string, number>): number {
   return Math.max(0, ...Object.values(lags));
@@ -61,7 +63,7 @@ export function listen(): void {
   const attend = () => {
     if (document.visibilityState !== "visible") return leave();
     if (source) return undefined;
-    change({ commits: live.commits + 1, alerts: live.alerts + 1 }); // something may have happened meanwhile
+    if (hasListened) change({ commits: live.commits + 1, alerts: live.alerts + 1 }); // something may have happened meanwhile
     return connect();
   };
   addEventListener("visibilitychange", attend);
@@ -74,12 +76,15 @@ function leave(): void {
   source?.close();
   source = null;
   clearInterval(polling);
+  clearTimeout(retry);
   polling = 0;
 }
 
 /** While there is no stream, look every five seconds. */
 export function connect(): void {
   source?.close();
+  clearTimeout(retry);
+  hasListened = true;
   source = new EventSource("/api/v1/stream");
   source.addEventListener("open", () => {
     clearInterval(polling);
@@ -99,7 +104,7 @@ export function connect(): void {
       void poll();
       polling = setInterval(() => void poll(), POLL_MS) as unknown as number;
     }
-    if (source?.readyState === EventSource.CLOSED) setTimeout(() => source && connect(), POLL_MS);
+    if (source?.readyState === EventSource.CLOSED) retry = setTimeout(connect, POLL_MS) as unknown as number;
   });
 }
 

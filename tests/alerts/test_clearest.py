@@ -110,6 +110,26 @@ def test_a_line_without_an_id_is_named_by_the_id_of_its_document(tmp_path: Path)
         assert found <= documents
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"status": 400, "outcome": "rejected", "model": "m", "completion_tokens": None},  # has no bound of its own
+        {"model": "patient"},  # a higher one
+    ],
+)
+def test_a_long_request_that_is_within_its_own_bounds_shows_nothing(odd: dict[str, Any]) -> None:
+    plain = requests(0, 1, 1.0)[0].line
+    quick = {**plain, "duration_ms": 400.0, "stream": False}
+    for name in ("ttft_ms", "tpot_ms", "queue_ms", "prefill_ms", "decode_ms"):
+        quick.pop(name, None)
+    long = {**quick, "duration_ms": 4000.0, **odd}
+    totals = Totals(settings({"models": {"patient": {"duration_s": 10}}}))
+    for line in (quick, long):
+        tally(totals, Servers(), block(Said(1.0, line).raw), lambda: (BEGIN + DAY) * 1000, None)
+        totals.fold()
+    assert totals.buckets.clearest == {}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_however_the_log_was_cut_the_same_requests_are_the_clearest(seed: int) -> None:
     rng = random.Random(seed)

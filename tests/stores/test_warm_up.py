@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from logproc.record import DAY_MS
-from logproc.stores import sqlite_archive, warm_up
+from logproc.stores import recent_rollups, sqlite_archive, warm_up
 from logproc.stores.archive import Question
 from logproc.stores.points import USUAL_AXES, USUAL_POINTS
 from logproc.stores.recent_rollups import HOUR_MS
+from logproc.stores.rollup import Rollup
 from logproc.stores.sqlite_archive import SqliteArchive
 from logproc.stores.sqlite_reading import open_to_read
 from logproc.stores.store import StoreUnavailableError
@@ -104,6 +105,25 @@ def test_a_stop_is_not_kept_waiting_and_the_rest_is_counted_the_next_time(tmp_pa
     ask_everything(archive)
 
     assert counted == []
+
+
+def test_a_count_that_fails_leaves_room_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept is bounded by its bytes: those of a sum that is gone must not count."""
+    add(tmp_path, *range(LAST - DAY_MS, LAST, HOUR_MS // 3))
+    archive = SqliteArchive(tmp_path)
+    warm(archive)
+
+    def fails(*_: object) -> Rollup:
+        raise sqlite3.OperationalError("interrupted")
+
+    for number in range(5):
+        add(tmp_path, LAST - HOUR_MS + 1 + number)
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(recent_rollups, "rollup", fails)
+            warm(archive)
+    kept = archive._recent
+    assert kept._bytes == sum(len(data) for _, data in kept._kept.values())
+    assert ask_everything(archive) == 77
 
 
 def test_it_begins_when_the_logs_are_read_and_a_broken_file_does_not_end_it(
