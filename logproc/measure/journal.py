@@ -40,8 +40,8 @@ _KNOWN_SERIES: Final = """
     SELECT :metric, value, '', substr(:cells, 1 + :width * key, :width) FROM json_each(:rows) WHERE true
     ON CONFLICT (metric, row) DO UPDATE SET cells = excluded.cells
 """
-"""All changed rows of a table, which are there, in one step. At each step SQLite lets other threads go first: a thousand
-steps would wait a thousand times for one that makes a page of metrics.
+"""All changed rows of a table, which are there, in one step. At each step SQLite lets other threads go first, and many
+steps would wait as many times for one that makes a page of metrics.
 """
 _PUT_FACT: Final = (
     "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"

@@ -46,7 +46,7 @@ def _point(document: Mapping[str, Any], axes: Axes, thresholds: Thresholds) -> d
         "time": document["@timestamp"],
         "x": document[length],
         "y": document[time] / 1e6,
-        "cause": cause_of(document, usual_of(document, thresholds)),
+        "cause": cause_of(document, thresholds),
         "outcome": document.get("llm.outcome"),
         "model": document.get("gen_ai.request.model"),
         "flags": document.get("llm.flags") or [],
@@ -65,7 +65,7 @@ def usual_of(document: Mapping[str, Any], thresholds: Thresholds) -> Usual:
     )
 
 
-def cause_of(document: Mapping[str, Any], bounds: Usual) -> str | None:
+def cause_of(document: Mapping[str, Any], thresholds: Thresholds) -> str | None:
     """What made a request slow: `queue`, `prefill`, `decode`, `stall`, `client`, or `unknown` where nothing can tell.
 
     None for a request that was not slow.
@@ -96,6 +96,7 @@ def cause_of(document: Mapping[str, Any], bounds: Usual) -> str | None:
     if decode is not None:
         stall = (ms("llm.stall_max") or 0.0) if "stall" in flags else 0.0
         took |= {"stall": stall, "decode": decode - stall}
+    bounds = usual_of(document, thresholds)
     first, rest = bounds.ttft_ms or 0.0, bounds.decode_ms or 0.0
     expected = {"prefill": first, "unknown": first, "decode": rest}
     over = {part: time - expected.get(part, 0.0) for part, time in took.items()}
