@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.make_log import lines
 from benchmarks.measuring import cpu_seconds
-from tests.pipeline import Pipeline
+from tests.pipeline import Pipeline, until
 from tests.web.page.browser import Browser, why_missing
 from tests.web.page.speed import READY, visit
 
@@ -26,6 +26,7 @@ APART_MS = 20
 """Between two lines of `make_log`, on average."""
 IDLE = 0.1
 """A process that needs less of a core has nothing more to do."""
+WHILE_S = 2.0
 LONGEST_S = 1800.0
 
 
@@ -38,7 +39,7 @@ def a_day(folder: Path, requests: int) -> Iterator[tuple[str, str]]:
     pipeline = Pipeline(folder, [str(log)])
     pipeline.start()
     try:
-        _wait_until_idle(pipeline)
+        until(lambda: _is_idle(pipeline) and _has_read_all(pipeline), "the log to be read and counted", LONGEST_S)
         now = time.time()
         first, last = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(each)) for each in (now - 86_400, now))
         yield f"http://127.0.0.1:{pipeline.port}", f"from={first}&to={last}"
@@ -48,17 +49,12 @@ def a_day(folder: Path, requests: int) -> Iterator[tuple[str, str]]:
             path.unlink(missing_ok=True)  # a gigabyte that nobody looks at again
 
 
-def _wait_until_idle(pipeline: Pipeline) -> None:
-    """Until everything can be found, and nothing is left to be counted."""
+def _is_idle(pipeline: Pipeline) -> bool:
+    """Whether it hardly needs a core for a while."""
     assert pipeline.process is not None
-    deadline = time.monotonic() + LONGEST_S
-    while time.monotonic() < deadline:
-        used, began = cpu_seconds(pipeline.process.pid), time.monotonic()
-        time.sleep(2)
-        is_busy = cpu_seconds(pipeline.process.pid) - used > IDLE * (time.monotonic() - began)
-        if not is_busy and _has_read_all(pipeline):
-            return
-    raise TimeoutError("logproc has not read its log")
+    used, began = cpu_seconds(pipeline.process.pid), time.monotonic()
+    time.sleep(WHILE_S)
+    return cpu_seconds(pipeline.process.pid) - used < IDLE * (time.monotonic() - began)
 
 
 def _has_read_all(pipeline: Pipeline) -> bool:

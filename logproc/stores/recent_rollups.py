@@ -52,8 +52,9 @@ class RecentRollups:
     ) -> list[Rollup]:
         """The documents in `path` that match, by the minute; a minute counts where it begins in the range of time.
 
-        Longer units (SPAN_MS, HOUR_MS) are put together to a row a kind, and read many times as quickly: by `who` it is
-        there are only these. The range must then be of whole spans; an hour that is not whole in it is given in spans.
+        Hours that are whole in the range are cut into longer units (SPAN_MS, HOUR_MS) where so asked: these are put
+        together to a row a kind, and read many times as quickly. By `who` it was there are spans in place of minutes:
+        the range must be of whole ones.
 
         Raises:
             sqlite3.Error: the file cannot be read.
@@ -67,7 +68,7 @@ class RecentRollups:
             inode, known = path.stat().st_ino, versions(connection)
             for hour in range(since // HOUR_MS, -(-until // HOUR_MS)):
                 is_whole = since <= hour * HOUR_MS and (hour + 1) * HOUR_MS <= until
-                unit = unit_ms if is_whole else min(unit_ms, SPAN_MS)
+                unit = unit_ms if is_whole else _finest(who)
                 found.append(self._hour(connection, (path, inode, who), day, hour, known, unit))
         return [each.between(since, until).of(question.models, question.outcomes) for each in found]
 
@@ -84,7 +85,7 @@ class RecentRollups:
         spans = range(hour * HOUR_MS // SPAN_MS, (hour + 1) * HOUR_MS // SPAN_MS)
         version = tuple(versions.get(span, 0) for span in spans)
         _, _, who = file
-        finest = MINUTE_MS if who is None else SPAN_MS
+        finest = _finest(who)
 
         def made() -> Rollup:
             if unit_ms == HOUR_MS:
@@ -92,10 +93,10 @@ class RecentRollups:
             if unit_ms > finest:
                 minutes = self._hour(connection, file, day, hour, versions, finest)
                 return joined(put_together(minutes.between(span * SPAN_MS, (span + 1) * SPAN_MS)) for span in spans)
+            is_over = max(versions, default=-1) > spans[-1]  # then nothing more comes, but for what is very late
             found = []
             for span, one in zip(spans, version, strict=True):
                 count = partial(_counted, connection, day, span, who)
-                is_over = max(versions, default=-1) > spans[-1]  # then nothing more comes, but for what is very late
                 found.append(count() if is_over else self._known((file, SPAN_MS, finest, span), (one,), count))
             return joined(found)
 
@@ -117,6 +118,11 @@ class RecentRollups:
             _, (_, gone) = self._kept.popitem(last=False)
             self._bytes -= len(gone)
         return made
+
+
+def _finest(who: Who | None) -> int:
+    """The shortest units that there are, ms."""
+    return MINUTE_MS if who is None else SPAN_MS
 
 
 def _counted(connection: sqlite3.Connection, day: int, span: int, who: Who | None) -> Rollup:

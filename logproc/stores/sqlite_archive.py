@@ -142,11 +142,6 @@ class SqliteArchive:
                     edges = [question]
                     if not exact and minutes_can_tell(question):
                         edges, inner = _without_edges(question, day, MINUTE_MS if who is None else SPAN_MS)
-                        minutes_alone: list[Question] = []
-                        if inner is not None and who is None:
-                            minutes_alone, inner = _without_edges(inner, day, SPAN_MS)
-                        for each in minutes_alone:
-                            parts += self._recent.rollups(connection, path, day, each)
                         if inner is not None:
                             parts += self._recent.rollups(connection, path, day, inner, who, HOUR_MS)
                     for edge in edges:
@@ -221,20 +216,18 @@ class SqliteArchive:
             before = self._warmed.get(path, {})
             hours = {span * SPAN_MS // HOUR_MS for span, version in known[path].items() if before.get(span) != version}
             for hour in sorted(hours & set(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS)))):
-                question = Question(since_ms=hour * HOUR_MS, until_ms=(hour + 1) * HOUR_MS)
-                for who in (None, *get_args(Who)):
-                    if is_over():
-                        return
-                    with self._reading(path) as connection:
-                        if connection is not None:
-                            for unit_ms in (MINUTE_MS, SPAN_MS, HOUR_MS) if who is None else (SPAN_MS, HOUR_MS):
-                                self._recent.rollups(connection, path, day, question, who, unit_ms)
-                for axes in USUAL_AXES:
-                    if is_over():
-                        return
-                    with self._reading(path) as connection:
-                        if connection is not None:
-                            list(self._points.parts(connection, path, day, question, axes, USUAL_POINTS))
+                with self._reading(path) as connection:
+                    if connection is None:
+                        continue
+                    question = Question(since_ms=hour * HOUR_MS, until_ms=(hour + 1) * HOUR_MS)
+                    for who in (None, *get_args(Who)):
+                        if is_over():
+                            return
+                        self._recent.rollups(connection, path, day, question, who, HOUR_MS)  # keeps what is shorter too
+                    for axes in USUAL_AXES:
+                        if is_over():
+                            return
+                        list(self._points.parts(connection, path, day, question, axes, USUAL_POINTS))
         self._warmed = known
 
     def extent(self) -> tuple[int, int] | None:
@@ -266,8 +259,7 @@ class SqliteArchive:
         A unit keeps its times as sketches, so what is made of it is within 1 %, and the coverage says so.
         """
         unit_ms = min(step_ms, MINUTE_MS)
-        borders = (step_ms, question.since_ms or 0, question.until_ms or 0)
-        coarse_ms = MINUTE_MS if any(each % SPAN_MS for each in borders) else SPAN_MS
+        coarse_ms = MINUTE_MS if step_ms % SPAN_MS else SPAN_MS
         minutes, coverage = self._minutes(
             question, closed, by_minute=step_ms % DAY_MS != 0, can_tell=unit_ms == MINUTE_MS
         )

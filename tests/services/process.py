@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -25,7 +26,7 @@ def free_port() -> int:
         return port
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """One server on a free port of 127.0.0.1, whose output goes to a file; use it as a context manager."""
 
     def __init__(self, folder: Path, output: str) -> None:
@@ -45,9 +46,9 @@ class ServerProcess:
     ) -> None:
         self.stop()
 
+    @abstractmethod
     def start(self) -> None:
         """Start the server."""
-        raise NotImplementedError
 
     def launch(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Start the process in its folder; without an `environment` it has ours."""

@@ -47,6 +47,12 @@ def add(folder: Path, *times_ms: int) -> None:
     store.close()
 
 
+def after_a_day(folder: Path) -> SqliteArchive:
+    """Three requests in each hour of the day."""
+    add(folder, *range(LAST - DAY_MS, LAST, HOUR_MS // 3))
+    return SqliteArchive(folder)
+
+
 def ask_everything(archive: SqliteArchive) -> int:
     """What the page asks of a day; how many requests there were."""
     steps = archive.series(DAY, 600_000, by_model=True).steps
@@ -65,8 +71,7 @@ def warm(archive: SqliteArchive) -> None:
 
 
 def test_once_warm_no_question_of_the_page_counts_again(tmp_path: Path, counted: list[str]) -> None:
-    add(tmp_path, *range(LAST - DAY_MS, LAST, HOUR_MS // 3))
-    archive = SqliteArchive(tmp_path)
+    archive = after_a_day(tmp_path)
     warm(archive)
     assert counted
     counted.clear()
@@ -77,8 +82,7 @@ def test_once_warm_no_question_of_the_page_counts_again(tmp_path: Path, counted:
 
 
 def test_what_came_since_is_counted_and_nothing_else(tmp_path: Path, counted: list[str]) -> None:
-    add(tmp_path, *range(LAST - DAY_MS, LAST, HOUR_MS // 3))
-    archive = SqliteArchive(tmp_path)
+    archive = after_a_day(tmp_path)
     warm(archive)
     counted.clear()
     warm(archive)
@@ -94,8 +98,7 @@ def test_what_came_since_is_counted_and_nothing_else(tmp_path: Path, counted: li
 
 
 def test_a_stop_is_not_kept_waiting_and_the_rest_is_counted_the_next_time(tmp_path: Path, counted: list[str]) -> None:
-    add(tmp_path, *range(LAST - DAY_MS, LAST, HOUR_MS // 3))
-    archive = SqliteArchive(tmp_path)
+    archive = after_a_day(tmp_path)
     asked = iter([False, False, True])
     archive.warm(NOW_MS - DAY_MS, NOW_MS, lambda: next(asked))
     assert 0 < len(counted) < 60
@@ -109,8 +112,7 @@ def test_a_stop_is_not_kept_waiting_and_the_rest_is_counted_the_next_time(tmp_pa
 
 def test_a_count_that_fails_leaves_room_for_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept is bounded by its bytes: those of a sum that is gone must not count."""
-    add(tmp_path, *range(LAST - DAY_MS, LAST, HOUR_MS // 3))
-    archive = SqliteArchive(tmp_path)
+    archive = after_a_day(tmp_path)
     warm(archive)
 
     def fails(*_: object) -> Rollup:
