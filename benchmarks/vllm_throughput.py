@@ -1,16 +1,16 @@
-"""Whether the access log costs a real vLLM throughput: the same load on a server with it and on one without it.
+"""Whether the access log costs a real vLLM throughput: the same load on one server with the log and without it.
 
-    python benchmarks/vllm_throughput.py               # 20 pairs, about eight minutes
+    python benchmarks/vllm_throughput.py               # two starts of the server, 20 pairs on each, about six minutes
     python benchmarks/vllm_throughput.py --pairs 3 --json
 
 Needs vLLM for the CPU and its tiny model: `python tests/services/install_vllm.py` first.
 
-Two servers are alive, one with the middleware and the plugin and one with neither; only one of them has a load at a
-time. A pair is a round on each, one right after the other, and who is first alternates, so that whatever else the
-machine does meets both. A round is the same requests in the same order: many small streams, their lengths mixed, a
-fixed number of them at once. It is timed from the first request to the last answer. So the ratio of requests/s is
-also that of tokens/s. The tiny model computes next to nothing and the server's own process is the narrow place: on a
-GPU it would hide most of what is measured here.
+The log of one running server is switched on and off (`in_vllm/switched_log.py`): two servers that are alike differ by
+several percent, which is more than what is to be measured. A pair is a round with the log and one without, one right
+after the other, and which is first alternates, so that whatever else the machine does meets both. A round is the same
+requests in the same order: many small streams, their lengths mixed, a fixed number of them at once. It is timed from
+the first request to the last answer. So the ratio of requests/s is also that of tokens/s. The tiny model computes next
+to nothing and the server's own process is the narrow place: on a GPU it would hide most of what is measured here.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.request
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -44,14 +45,19 @@ RESAMPLES = 10_000
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-class BareServer(VllmServer):
-    """The same server without anything of ours."""
+class SwitchedServer(VllmServer):
+    """A server whose log can be switched on and off."""
 
     def _log_arguments(self) -> list[str]:
-        return []
+        return ["--middleware", "switched_log.SwitchedLog"]
 
     def _variables(self) -> dict[str, str]:
-        return {"VLLM_PLUGINS": ""}  # none is allowed
+        return super()._variables() | {"PYTHONPATH": str(CHECKOUT / "benchmarks" / "in_vllm")}
+
+    def switch(self, to: str) -> None:
+        """`on` or `off`."""
+        with urllib.request.urlopen(f"{self.base_url}/switch/{to}", timeout=30):
+            pass
 
 
 @dataclass(frozen=True)
@@ -153,12 +159,13 @@ async def send(load: Load, port: int) -> None:
     await asyncio.gather(*ends)
 
 
-def play(load: Load, server: VllmServer) -> Round:
+def play(load: Load, server: SwitchedServer, *, logged: bool) -> Round:
     """One round.
 
     Raises:
         RuntimeError: the server did not generate all of the tokens.
     """
+    server.switch("on" if logged else "off")
     generated, cpu = server.metric("vllm:generation_tokens_total"), cpu_seconds(server)
     start = time.perf_counter()
     asyncio.run(send(load, server.port))
@@ -184,28 +191,35 @@ def ratio_of(ratios: list[float]) -> Ratio:
     return Ratio(round(statistics.median(ratios), 4), round(cuts[0], 4), round(cuts[-1], 4))
 
 
-def measure(bare: VllmServer, logged: VllmServer, *, pairs: int, parallel: int, seconds: float) -> dict[str, Any]:
-    """Play the pairs; the result as `--json` prints it."""
-    warm_up = make_load(WARM_UP_REQUESTS, parallel)
-    play(warm_up, logged)
-    play(warm_up, bare)
-    rate = WARM_UP_REQUESTS / play(warm_up, bare).seconds
-    load = make_load(int(rate * seconds), parallel)
+def measure(folder: Path, *, starts: int, pairs: int, parallel: int, seconds: float) -> dict[str, Any]:
+    """Play the pairs on each of the starts; the result as `--json` prints it."""
     rounds: list[tuple[Round, Round]] = []
-    busy = []
-    for number in range(pairs):
-        if number % 2:
-            after, before = play(load, logged), play(load, bare)
-        else:
-            before, after = play(load, bare), play(load, logged)
-        rounds.append((before, after))
-        busy.append(os.getloadavg()[0])
-        times = f"{before.seconds:.2f} s bare, {after.seconds:.2f} s with the log"
-        print(f"pair {number + 1}: {times}; load average {busy[-1]:.1f}", file=sys.stderr)
+    busy: list[float] = []
+    load, lines, with_engine_times, expected = None, 0, 0, 0
+    for start in range(starts):
+        with SwitchedServer(folder / str(start)) as server:
+            warm_up = make_load(WARM_UP_REQUESTS, parallel)
+            play(warm_up, server, logged=True)
+            play(warm_up, server, logged=False)
+            rate = WARM_UP_REQUESTS / play(warm_up, server, logged=False).seconds
+            load = load or make_load(int(rate * seconds), parallel)
+            for _ in range(pairs):
+                took = {}
+                for logged in (False, True) if len(rounds) % 2 else (True, False):
+                    took[logged] = play(load, server, logged=logged)
+                rounds.append((took[False], took[True]))
+                busy.append(os.getloadavg()[0])
+                times = f"{took[False].seconds:.2f} s bare, {took[True].seconds:.2f} s with the log"
+                print(f"start {start + 1}, pair {len(rounds)}: {times}; load average {busy[-1]:.1f}", file=sys.stderr)
+        expected += WARM_UP_REQUESTS + pairs * len(load.lengths)
+        of_this = count_lines(server.access_log)
+        lines, with_engine_times = lines + of_this[0], with_engine_times + of_this[1]
+    assert load is not None
     asked = len(load.lengths)
     bare_s, logged_s = (statistics.median(pair[which].seconds for pair in rounds) for which in (0, 1))
     return {
-        "pairs": pairs,
+        "starts": starts,
+        "pairs": len(rounds),
         "parallel": parallel,
         "requests_a_round": asked,
         "tokens_a_round": load.tokens,
@@ -218,7 +232,9 @@ def measure(bare: VllmServer, logged: VllmServer, *, pairs: int, parallel: int, 
         },
         "throughput_ratio": asdict(ratio_of([before.seconds / after.seconds for before, after in rounds])),
         "server_cpu_ratio": asdict(ratio_of([after.cpu_us / before.cpu_us for before, after in rounds])),
-        "lines_expected": WARM_UP_REQUESTS + pairs * asked,
+        "lines_expected": expected,
+        "lines": lines,
+        "lines_with_engine_times": with_engine_times,
     }
 
 
@@ -231,20 +247,23 @@ def count_lines(log: Path) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pairs", type=int, default=20, help="pairs of rounds (20)")
+    parser.add_argument("--starts", type=int, default=2, help="starts of the server (2)")
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of rounds on each (20)")
     parser.add_argument("--parallel", type=int, default=64, help="streams at once (64)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="length of a round on the bare server, about (6)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round without the log, about (3)")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     arguments = parser.parse_args()
     if reason := install_vllm.why_missing():
         sys.exit(reason)
     install_vllm.install_checkout(CHECKOUT)
     with tempfile.TemporaryDirectory() as folder:
-        with BareServer(Path(folder) / "bare") as bare, VllmServer(Path(folder) / "logged") as logged:
-            result = measure(
-                bare, logged, pairs=arguments.pairs, parallel=arguments.parallel, seconds=arguments.seconds
-            )
-        result["lines"], result["lines_with_engine_times"] = count_lines(logged.access_log)
+        result = measure(
+            Path(folder),
+            starts=arguments.starts,
+            pairs=arguments.pairs,
+            parallel=arguments.parallel,
+            seconds=arguments.seconds,
+        )
     if arguments.json:
         print(json.dumps(result))
     else:

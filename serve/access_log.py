@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from serve.exchange import Exchange, Message, Scope, excluded
+from serve.exchange import BUNDLE, SMALL, Exchange, Message, Scope, excluded
 from serve.process_log import ProcessLog, process_uptime_s
 from serve.settings import read_settings
 
@@ -16,8 +16,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[Any]]
 
 _START: Final = "http.response.start"
-_BODY: Final = "http.response.body"
-_BODIES: Final = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
+_NO_ASGI: Final[dict[str, str]] = {}
+_BODIES: Final = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -44,55 +44,77 @@ class AccessLogMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        log = self._log
+        log, exchange = self._log, None
         if log is not None:
             if scope["type"] == "http":
-                exchange = _begin(log, scope)
-                if exchange is not None:
-                    await self._serve(log, exchange, receive, send)
-                    return
+                try:
+                    if log.settings.log_all or not excluded(scope):
+                        exchange = log.begin(scope)
+                except Exception:
+                    log.complain("the start of a request")
             elif scope["type"] == "lifespan":
                 await self._live(log, scope, receive, send)
                 return
-        await self.app(scope, receive, send)
+        if log is None or exchange is None:
+            await self.app(scope, receive, send)
+        else:
+            await self._serve(log, exchange, receive, send)
 
     async def _serve(self, log: ProcessLog, exchange: Exchange, receive: Receive, send: Send) -> None:
-        monotonic = log.monotonic
-        feed: Callable[[bytes, float], None] | None = None
+        monotonic, bodies, moments, is_read = log.monotonic, exchange.bodies, exchange.moments, False
 
-        async def receive_noted() -> Message:
-            nonlocal feed
-            message = await receive()
-            if message.get("type") == "http.disconnect" and exchange.final_at is None:
-                exchange.left = True
-                feed = None  # what is sent now reaches nobody
-            return message
-
-        async def send_noted(message: Message) -> None:
-            nonlocal feed
-            final = False
-            try:
-                if feed is not None and message["type"] == _BODY and message.get("more_body"):
-                    feed(message.get("body", b""), monotonic())
-                elif message["type"] == _START:
-                    message = exchange.start(message)
-                    feed = None if exchange.reader is None else exchange.reader.feed
-                elif message["type"] in _BODIES and not message.get("more_body"):
-                    final = True
-                    if feed is not None and (body := message.get("body")):
-                        feed(body, monotonic())
-                    if exchange.final_at is None:
-                        exchange.final_at = monotonic()  # from here on a client that leaves has its answer
-            except Exception:
-                feed = exchange.reader = None
-                log.complain("a response")
+        async def watched(message: Message) -> None:
             try:
                 await send(message)
-            except OSError:  # how a server says that the client is gone, since version 2.4 of the HTTP spec
+            except OSError:
                 if not exchange.written:
                     exchange.left = True
                 raise
-            if final and not exchange.written:
+
+        # Since version 2.4 of the HTTP spec a server says by an error that the client is gone.
+        told = exchange.scope.get("asgi", _NO_ASGI).get("spec_version", "2.0") >= "2.4"
+        forward = watched if told else send
+
+        async def receive_noted() -> Message:
+            nonlocal is_read
+            message = await receive()
+            if message.get("type") == "http.disconnect" and exchange.final_at is None:
+                exchange.left = True
+                is_read = False  # what is sent now reaches nobody
+            return message
+
+        def send_noted(message: Message) -> Awaitable[None]:
+            """Not a coroutine of its own: for the chunk of a stream that would be half of the cost."""
+            nonlocal is_read
+            try:
+                if message.get("more_body"):
+                    if is_read and (body := message.get("body")):
+                        bodies.append(body)
+                        moments.append(monotonic())
+                        if len(bodies) >= BUNDLE or len(body) > SMALL:
+                            exchange.read()
+                elif message["type"] == _START:
+                    message = exchange.start(message)
+                    is_read = exchange.reader is not None
+                elif message["type"] in _BODIES:
+                    return send_final(message)
+            except Exception:
+                is_read, exchange.reader = False, None
+                log.complain("a response")
+            return forward(message)
+
+        async def send_final(message: Message) -> None:
+            try:
+                if is_read and (body := message.get("body")):
+                    bodies.append(body)
+                    moments.append(monotonic())
+                if exchange.final_at is None:
+                    exchange.final_at = monotonic()  # from here on a client that leaves has its answer
+            except Exception:
+                exchange.reader = None
+                log.complain("a response")
+            await forward(message)
+            if not exchange.written:
                 try:
                     exchange.final_at = monotonic()
                 except Exception:
@@ -105,7 +127,8 @@ class AccessLogMiddleware:
             exchange.raised = type(error).__name__
             raise
         finally:
-            log.finish(exchange)
+            if not exchange.written:
+                log.finish(exchange)
 
     async def _live(self, log: ProcessLog, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_noted(message: Message) -> None:
@@ -121,14 +144,3 @@ class AccessLogMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_noted)
-
-
-def _begin(log: ProcessLog, scope: Scope) -> Exchange | None:
-    """The exchange of a request that gets a line; None for the others, and when the log cannot be kept."""
-    try:
-        if excluded(scope) and not log.settings.log_all:
-            return None
-        return log.begin(scope)
-    except Exception:
-        log.complain("the start of a request")
-        return None

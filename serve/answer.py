@@ -150,24 +150,25 @@ class Answer(msgspec.Struct, gc=False):
         """
         if not isinstance(usage, dict):
             return
-        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-        inputs, outputs = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+        get = usage.get
+        prompt, completion = _count(get("prompt_tokens")), _count(get("completion_tokens"))
+        inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
         cached = None
-        if prompt is None and completion is None and usage.get("type") != "duration":
-            prompt, completion = _count(usage, "input_tokens"), _count(usage, "output_tokens")
-            inputs, outputs = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-            cached = _count(usage, "cache_read_input_tokens")
+        if prompt is None and completion is None and get("type") != "duration":
+            prompt, completion = _count(get("input_tokens")), _count(get("output_tokens"))
+            inputs, outputs = get("input_tokens_details"), get("output_tokens_details")
+            cached = _count(get("cache_read_input_tokens"))
             if prompt is not None:  # in the messages dialect the input excludes what the cache gave or took
-                prompt += (cached or 0) + (_count(usage, "cache_creation_input_tokens") or 0)
+                prompt += (cached or 0) + (_count(get("cache_creation_input_tokens")) or 0)
         if prompt is not None:
             self.prompt_tokens = prompt
         if completion is not None and not started:
             self.completion_tokens = completion
         if isinstance(inputs, dict):
-            cached = _count(inputs, "cached_tokens")
+            cached = _count(inputs.get("cached_tokens"))
         if cached is not None:
             self.cached_tokens = cached
-        if isinstance(outputs, dict) and (reasoning := _count(outputs, "reasoning_tokens")) is not None:
+        if isinstance(outputs, dict) and (reasoning := _count(outputs.get("reasoning_tokens"))) is not None:
             self.reasoning_tokens = reasoning
 
     def failed(self, error_type: Any, code: Any, param: Any) -> None:
@@ -187,6 +188,5 @@ def _rank(reason: str) -> int:
     return _RANKS.get(reason, _RANKS[""])
 
 
-def _count(values: dict[str, Any], key: str) -> int | None:
-    value = values.get(key)
+def _count(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None

@@ -6,6 +6,7 @@ around the text are kept as a pattern; the chunks that match it are known to car
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from serve.answer import Answer
@@ -54,22 +55,36 @@ class EventStream:
         self._answer = answer
         self._event = Clip()
 
-    def feed(self, body: bytes, at: float) -> None:
-        """Take the next bytes of the stream, sent at `at` (seconds, monotonic)."""
-        if body.startswith(self._before):
-            start = self._text_from
-            end = body.find(b'"', start)
-            if end >= start and (
-                (body.startswith(self._after, end) and body.find(b"\n", end) == len(body) - 2 and body[-1] == LF)
-                if self._varies
-                else body[end:] == self._after
-            ):
-                if end > start:  # else half a character: its other half comes with the next chunk
-                    self._answer.content_at(at)
-                if self._counts:
-                    self._last_counts = body
-                return
-        self._parse(body, at)
+    def feed(self, bodies: Sequence[bytes], moments: Sequence[float]) -> None:
+        """Take the next pieces of the stream, and when each was sent (seconds, monotonic)."""
+        answer = self._answer
+        before, start, after, varies, counts = self._before, self._text_from, self._after, self._varies, self._counts
+        last, longest = answer.last_content_at, answer.longest_gap
+        for body, at in zip(bodies, moments, strict=True):
+            if body.startswith(before):
+                end = body.find(b'"', start)
+                if end >= start and (
+                    (body.startswith(after, end) and body.find(b"\n", end) == len(body) - 2 and body[-1] == LF)
+                    if varies
+                    else body[end:] == after
+                ):
+                    if end > start:  # else half a character: its other half comes with the next chunk
+                        longest = max(longest, at - last)
+                        last = at
+                    if counts:
+                        self._last_counts = body
+                    continue
+            answer.last_content_at, answer.longest_gap = last, longest
+            self._parse(body, at)
+            before, start, after, varies, counts = (
+                self._before,
+                self._text_from,
+                self._after,
+                self._varies,
+                self._counts,
+            )
+            last, longest = answer.last_content_at, answer.longest_gap
+        answer.last_content_at, answer.longest_gap = last, longest
 
     def close(self) -> None:
         """The stream has ended. An event without its blank line does not count; the last usage of a chunk does."""

@@ -14,6 +14,11 @@ from serve.response_reader import EVENT_STREAM, Reader, reader_for
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 
+BUNDLE: Final = 64
+"""So many chunks are read in one go: each of them then costs a third, for a server at work has long forgotten the
+reader's code between two of them."""
+SMALL: Final = 4096
+"""A larger chunk is not kept, bytes."""
 CLIENT_LEFT: Final = 499
 RAISED: Final = 500
 
@@ -26,12 +31,15 @@ class Exchange(msgspec.Struct, eq=False):
 
     scope: Scope
     received_at: float
-    in_flight: int
     answer: Answer
     headers: dict[bytes, bytes] = {}
     """The request's; of several with one name the first."""
     request_id: bytes = b""
     reader: Reader | None = None
+    bodies: list[bytes] = []
+    """What was sent and not yet read."""
+    moments: list[float] = []
+    """When each of them was sent."""
     status: int | None = None
     stream: bool | None = None
     left: bool = False
@@ -39,6 +47,13 @@ class Exchange(msgspec.Struct, eq=False):
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
     final_at: float | None = None
     written: bool = False
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end of the connection."""
+        client = self.scope.get("client")
+        address = client[0] if client else None
+        return address if isinstance(address, str) else None
 
     def receive(self) -> None:
         """Take the request's own part, and put our X-Request-Id into its headers where it has none that is safe."""
@@ -56,7 +71,9 @@ class Exchange(msgspec.Struct, eq=False):
     def start(self, message: Message) -> Message:
         """Take the response start; the message to send in its place, with our X-Request-Id."""
         headers = [*message.get("headers", ())]
-        names = {name.lower(): value for name, value in headers}
+        names = dict(headers)
+        if not b"".join(names).islower():
+            names = {name.lower(): value for name, value in headers}
         if self.status is None and not self.left:
             self.status = status = message["status"]
             content_type = names.get(b"content-type", b"").lower()
@@ -66,6 +83,13 @@ class Exchange(msgspec.Struct, eq=False):
         if b"x-request-id" not in names:
             headers.append((b"x-request-id", self.request_id))
         return {**message, "headers": headers}
+
+    def read(self) -> None:
+        """Read what was sent since the last time."""
+        if self.reader is not None:
+            self.reader.feed(self.bodies, self.moments)
+        self.bodies.clear()
+        self.moments.clear()
 
     def _generates(self) -> bool:
         """Whether the answer is this request's own. One that is only shown again was counted when it was made."""

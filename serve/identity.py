@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Container, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from serve.settings import Settings
 
@@ -26,13 +26,13 @@ _NO_TRACE: Final = b"0" * 32
 
 _RANDOM: Final = random.Random()
 os.register_at_fork(after_in_child=_RANDOM.seed)
-random_bytes: Final = _RANDOM.randbytes
+random_bits: Final = _RANDOM.getrandbits
 """For ids, which are no secrets: a quarter of the time of the system's own, and untouched by an app's `random.seed`."""
 
 
 def request_id(given: bytes) -> bytes:
     """The client's X-Request-Id if it is safe to pass on (letters, digits, `._:-`, at most 128), else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else random_bytes(16).hex().encode("ascii")
+    return given if given and _REQUEST_ID.fullmatch(given) else b"%032x" % random_bits(128)
 
 
 def response_id(value: object) -> str | None:
@@ -56,12 +56,39 @@ def shown(value: bytes, length: int) -> str | None:
     return text.strip() or None
 
 
-def client_address(scope_client: Any, forwarded_for: bytes, settings: Settings) -> str | None:
+class Client(NamedTuple):
+    """Who asked, as the line says it; None where it is not known."""
+
+    address: str | None
+    user_id: str | None
+    api_key_id: str | None
+    user_agent: str | None
+
+
+def client_of(
+    settings: Settings,
+    secret: bytes | None,
+    peer: str | None,
+    forwarded_for: bytes,
+    user: bytes,
+    authorization: bytes,
+    x_api_key: bytes,
+    user_agent: bytes,
+) -> Client:
+    """The client by its address and the values of its headers, which are empty where there is none."""
+    return Client(
+        client_address(peer, forwarded_for, settings),
+        shown(user, 128),
+        api_key_id(api_key(authorization, x_api_key), secret),
+        shown(user_agent, 256),
+    )
+
+
+def client_address(peer: str | None, forwarded_for: bytes, settings: Settings) -> str | None:
     """The client's address: the peer's, or, where the peer is a trusted proxy, the last one in X-Forwarded-For that
     is not itself a trusted proxy. None for a connection without an address (a Unix socket).
     """
-    peer = scope_client[0] if scope_client else None
-    if not isinstance(peer, str) or not peer:
+    if not peer:
         return None
     if not forwarded_for or not settings.trusts(peer):
         return peer
@@ -147,9 +174,11 @@ def template_of(scope: Mapping[str, Any], known: Container[str] = ()) -> str | N
         scope: the ASGI scope as the app left it. Starlette and FastAPI put `route`, `endpoint` and `app` there.
         known: paths that are kept as they are for an app that has no routes at all.
     """
-    params = scope.get("path_params") or {}
     route = scope.get("route")
     template = getattr(route, "path", None)
+    if isinstance(template, str) and "app_root_path" not in scope and hasattr(route, "endpoint"):
+        return template or "/"
+    params = scope.get("path_params") or {}
     if isinstance(template, str):
         if not hasattr(route, "endpoint"):
             template = ""  # a mounted app without routes: the mount is in the root path already

@@ -1,39 +1,42 @@
-"""How many requests are running, and for how long the oldest one has."""
+"""The requests that run now: how many, and for how long the oldest one has."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+from serve.exchange import Exchange
+
 
 class InFlight:
-    """The requests between `enter` and `leave`. Each step is one operation on a dict, so any thread may read."""
+    """The exchanges between `enter` and `leave`. Each step is one operation on a dict, so any thread may read."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._since: dict[int, float] = {}  # token → seconds; dicts keep their order: the first is the oldest
-        self._last = 0
+        self._running: dict[Exchange, None] = {}  # dicts keep their order: the first is the oldest
 
-    def enter(self) -> int:
-        """Count one request in; the token belongs to `leave`. Called from the event loop's thread alone."""
-        self._last = token = self._last + 1
-        self._since[token] = self._clock()
-        return token
+    def enter(self, exchange: Exchange) -> None:
+        """Count one in. Called from the event loop's thread alone."""
+        self._running[exchange] = None
 
-    def leave(self, token: int) -> None:
-        """Count it out. A token that is not there does nothing."""
-        self._since.pop(token, None)
+    def leave(self, exchange: Exchange) -> None:
+        """Count it out. One that is not there does nothing."""
+        self._running.pop(exchange, None)
 
     @property
     def count(self) -> int:
         """Requests that run now."""
-        return len(self._since)
+        return len(self._running)
+
+    def running(self) -> list[Exchange]:
+        """All that run now, the oldest first."""
+        return list(self._running)
 
     def oldest_ms(self) -> float:
-        """Milliseconds since the oldest running request entered; 0.0 when none runs."""
+        """Milliseconds since the oldest running request was received; 0.0 when none runs."""
         while True:
             try:
-                since = next(iter(self._since.values()), None)
+                oldest = next(iter(self._running), None)
             except RuntimeError:  # the event loop changed the dict under us
                 continue
-            return 0.0 if since is None else round((self._clock() - since) * 1000, 3)
+            return 0.0 if oldest is None else round((self._clock() - oldest.received_at) * 1000, 3)

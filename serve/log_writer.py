@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from serve.access_line import AccessLine
 from serve.log_file import LogFile
 
 DEFAULT_MAX_BYTES: Final = 256 << 20
@@ -23,6 +24,8 @@ BATCH_LINES: Final = 500
 GATHER_S: Final = 0.02
 """Between two batches: a line after a pause is written at once, a flood is written fifty times a second."""
 WARN_EVERY_S: Final = 60.0
+
+Line = AccessLine | dict[str, object]
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -55,7 +58,7 @@ class LogWriter:
         self._reset()
 
     def _reset(self) -> None:
-        self._queue: SimpleQueue[dict[str, object] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Line | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # of the counter alone
         self._lost = 0
@@ -77,12 +80,12 @@ class LogWriter:
             _RUNNING.add(self)
             self._start_thread()
 
-    def put(self, fields: dict[str, object]) -> None:
-        """Queue one line; `fields` is the writer's from now on. A full queue or a closed writer counts it as lost."""
+    def put(self, line: Line) -> None:
+        """Queue one line, which is the writer's from now on. A full queue or a closed writer counts it as lost."""
         if self._closed or self._queue.qsize() >= QUEUE_LINES:
             self._count_lost(1)
             return
-        self._queue.put(fields)
+        self._queue.put(line)
         if self._thread is None and self._started:  # a forked child: its parent's thread did not come with it
             with suppress(RuntimeError):  # no thread to be had: the lines wait, and a full queue counts them
                 self._start_thread()
@@ -109,7 +112,7 @@ class LogWriter:
             self._warn(f"cannot open {self._file.path}: {error}")
         open_ended = True
         while open_ended:
-            batch: list[dict[str, object]] = []
+            batch: list[Line] = []
             open_ended = self._gather(batch)
             try:
                 self._write(batch)
@@ -120,23 +123,23 @@ class LogWriter:
                 time.sleep(GATHER_S)
         self._file.close()
 
-    def _gather(self, batch: list[dict[str, object]]) -> bool:
+    def _gather(self, batch: list[Line]) -> bool:
         """Wait for a line, and take what else is there. False: the writer was closed, this is the last batch."""
-        fields = self._queue.get()
+        line = self._queue.get()
         with suppress(Empty):
-            while fields is not None:
-                batch.append(fields)
+            while line is not None:
+                batch.append(line)
                 if len(batch) == BATCH_LINES:
                     return True
-                fields = self._queue.get_nowait()
+                line = self._queue.get_nowait()
             return False
         return True
 
-    def _write(self, batch: list[dict[str, object]]) -> None:
+    def _write(self, batch: list[Line]) -> None:
         lines: list[bytes] = []
-        for fields in batch:
+        for line in batch:
             try:
-                lines.append(_line(fields))
+                lines.append(_ENCODER.encode(line) + b"\n")
             except Exception as error:
                 self._count_lost(1)
                 self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
@@ -166,13 +169,7 @@ class LogWriter:
 
 
 _ENCODER: Final = msgspec.json.Encoder()
-
-
-def _line(fields: dict[str, object]) -> bytes:
-    """UTF-8 JSON in the order of the fields, and a newline. NaN and infinity become null."""
-    return _ENCODER.encode(fields) + b"\n"
-
-
+"""UTF-8 JSON in the order of the fields. NaN and infinity become null."""
 _RUNNING: Final[weakref.WeakSet[LogWriter]] = weakref.WeakSet()
 
 

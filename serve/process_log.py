@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
-from serve.access_line import Process, access_line, required_fields
+from serve.access_line import AccessLine, Process, access_line, required_fields
 from serve.answer import Answer
 from serve.exchange import Exchange, Scope
 from serve.in_flight import InFlight
@@ -35,7 +35,7 @@ class Writer(Protocol):
     def start(self) -> None:
         """Begin to write."""
 
-    def put(self, fields: dict[str, object]) -> None:
+    def put(self, line: AccessLine | dict[str, object]) -> None:
         """Queue one line."""
 
     def close(self, timeout_s: float = 5.0) -> None:
@@ -70,7 +70,6 @@ class ProcessLog:
         self._writer = writer
         self._heartbeat: Any = None
         self._process = Process(settings, socket.gethostname(), os.getpid())
-        self._running: dict[int, Exchange] = {}
         self._open = False
         self._complaints: set[str] = set()
         self._second = -1
@@ -142,7 +141,7 @@ class ProcessLog:
         self._open = False
         atexit.unregister(self.stop)
         try:
-            for exchange in list(self._running.values()):
+            for exchange in self.in_flight.running():
                 if exchange.raised is None:
                     exchange.raised = ""
                 self.finish(exchange)
@@ -168,14 +167,9 @@ class ProcessLog:
         if not self._open:  # a server without lifespan
             self.start()
             self.started(scope.get("app"), None)
-        token = self.in_flight.enter()
-        try:
-            exchange = Exchange(scope, self.monotonic(), token, Answer())
-            exchange.receive()
-        except Exception:
-            self.in_flight.leave(token)
-            raise
-        self._running[token] = exchange
+        exchange = Exchange(scope, self.monotonic(), Answer())
+        exchange.receive()
+        self.in_flight.enter(exchange)
         return exchange
 
     def finish(self, exchange: Exchange) -> None:
@@ -184,14 +178,19 @@ class ProcessLog:
             return
         exchange.written = True
         try:
-            self.in_flight.leave(exchange.in_flight)
-            self._running.pop(exchange.in_flight, None)
+            self.in_flight.leave(exchange)
             end = exchange.final_at if exchange.final_at is not None else self.monotonic()
             duration_ms = to_ms(end - exchange.received_at)
             now_ms = int(self.wall() * 1000)
-            head = (self._timestamp(now_ms), make_line_id(now_ms, identity.random_bytes(10)), duration_ms, exchange)
+            head = (
+                self._timestamp(now_ms),
+                make_line_id(now_ms, identity.random_bits(80).to_bytes(10, "big")),
+                duration_ms,
+                exchange,
+            )
             if exchange.reader is not None:
                 try:
+                    exchange.read()
                     exchange.reader.close()
                 except Exception:
                     self.complain("a response")
@@ -216,11 +215,11 @@ class ProcessLog:
             return None
 
     def _timestamp(self, now_ms: int) -> str:
-        second, milliseconds = divmod(now_ms, 1000)
+        second = now_ms // 1000
         if second != self._second:
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
             self._second = second
-        return f"{self._second_text}.{milliseconds:03d}Z"
+        return f"{self._second_text}{now_ms % 1000:03d}Z"
 
     def _base(self) -> dict[str, object]:
         return {"host": self._process.host, "pid": self._process.pid, "service": self.settings.service}

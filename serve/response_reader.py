@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -19,43 +19,11 @@ EVENT_STREAM: Final = b"text/event-stream"
 class Reader(Protocol):
     """Takes the bodies of one response in order."""
 
-    def feed(self, body: bytes, at: float) -> None:
-        """Take the next body, sent at `at` (seconds, monotonic)."""
+    def feed(self, bodies: Sequence[bytes], moments: Sequence[float]) -> None:
+        """Take the next bodies, and when each was sent (seconds, monotonic)."""
 
     def close(self) -> None:
         """The response has ended, or will not go on."""
-
-
-BUNDLE: Final = 64
-"""So many chunks are parsed in one go: a server at work has long forgotten the parser's code between two of them."""
-SMALL: Final = 4096
-"""A larger chunk is not kept, bytes."""
-
-
-class Bundles:
-    """Hands the chunks of a stream to its reader several at a time: each of them then costs a third."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self._waiting: list[tuple[bytes, float]] = []
-
-    def feed(self, body: bytes, at: float) -> None:
-        """Keep the chunk, or pass on all there are."""
-        waiting = self._waiting
-        waiting.append((body, at))
-        if len(waiting) >= BUNDLE or len(body) > SMALL:
-            self._pass_on()
-
-    def close(self) -> None:
-        """Pass on the rest."""
-        self._pass_on()
-        self._reader.close()
-
-    def _pass_on(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        feed = self._reader.feed
-        for body, at in waiting:
-            feed(body, at)
 
 
 class JsonBody(msgspec.Struct, gc=False):
@@ -65,9 +33,9 @@ class JsonBody(msgspec.Struct, gc=False):
     failed: bool
     clip: Clip = msgspec.field(default_factory=Clip)
 
-    def feed(self, body: bytes, at: float) -> None:  # noqa: ARG002 - a body has no moments
-        """Keep the next part."""
-        if body:
+    def feed(self, bodies: Sequence[bytes], moments: Sequence[float]) -> None:  # noqa: ARG002 - a body has no moments
+        """Keep the next parts."""
+        for body in bodies:
             self.clip.add(body)
 
     def close(self) -> None:
@@ -93,11 +61,11 @@ def reader_for(answer: Answer, status: int, content_type: bytes, headers: Mappin
     if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
         return None  # compressed by a middleware further in
     if content_type.startswith(EVENT_STREAM):
-        return Bundles(EventStream(answer))
+        return EventStream(answer)
     if b"json" in content_type:
         return JsonBody(answer, failed=status >= 400)
     if b"metadata" in headers and content_type.startswith(b"application/octet-stream"):
         body = JsonBody(answer, failed=status >= 400)  # vectors as bytes: vLLM puts id and usage into a header
-        body.feed(headers[b"metadata"], 0.0)
+        body.feed([headers[b"metadata"]], [0.0])
         body.close()
     return None

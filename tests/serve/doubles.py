@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from serve.access_log import AccessLogMiddleware
 from serve.exchange import Message
+from serve.log_writer import Line
 from serve.process_log import ProcessLog
 from serve.settings import Settings
 
@@ -34,7 +37,7 @@ class Clock:
 
 @dataclass
 class Lines:
-    """A writer that keeps what it is given."""
+    """A writer that keeps what it is given, as a reader of the log would see it."""
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     lost: int = 0
@@ -43,8 +46,8 @@ class Lines:
     def start(self) -> None:
         pass
 
-    def put(self, fields: dict[str, Any]) -> None:
-        self.lines.append(fields)
+    def put(self, line: Line) -> None:
+        self.lines.append(msgspec.json.decode(msgspec.json.encode(line)))
 
     def close(self, timeout_s: float = 5.0) -> None:
         self.closed = True

@@ -42,7 +42,7 @@ def _read(pieces: list[bytes]) -> Answer:
     answer = Answer()
     stream = EventStream(answer)
     for at, piece in enumerate(pieces):
-        stream.feed(piece, float(at))
+        stream.feed([piece], [float(at)])
     stream.close()
     return answer
 
@@ -155,7 +155,7 @@ def test_of_ordinary_chunks_only_the_first_is_parsed(case: str, text: str) -> No
     event = next(event for event in _events(STREAMS[case]) if text.encode() in event)
     stream = Counting(Answer())
     for at in range(100):
-        stream.feed(event, float(at))
+        stream.feed([event], [float(at)])
     assert stream.parsed == 1
 
 
@@ -163,7 +163,7 @@ def test_chunks_without_text_between_ordinary_ones_are_not_parsed_either() -> No
     answer = Answer()
     stream = Counting(answer)
     for at, content in enumerate(("a", "", "b", "", "", "c")):
-        stream.feed(_chunk(content), float(at))
+        stream.feed([_chunk(content)], [float(at)])
     assert stream.parsed == 1
     assert (answer.first_content_at, answer.longest_gap, answer.last_content_at) == (0.0, 3.0, 5.0)
 
@@ -189,7 +189,7 @@ def test_the_longest_gap_is_between_two_contents() -> None:
     answer = Answer()
     stream = EventStream(answer)
     for at, content in ((1.0, "a"), (2.0, "b"), (2.5, ""), (6.0, "c"), (6.5, "d"), (9.0, "")):
-        stream.feed(_chunk(content), at)
+        stream.feed([_chunk(content)], [at])
     assert (answer.first_content_at, answer.longest_gap) == (1.0, 4.0)
 
 
@@ -203,7 +203,7 @@ def test_escaped_quotes_do_not_spoil_the_pattern() -> None:
     answer = Answer()
     stream = Counting(answer)
     for at in range(200):
-        stream.feed(_chunk('say "' if at % 10 == 0 else "word"), float(at))
+        stream.feed([_chunk('say "' if at % 10 == 0 else "word")], [float(at)])
     assert stream.parsed <= 22
     assert answer.longest_gap == 1.0
 
@@ -230,13 +230,13 @@ def test_an_event_of_any_size_costs_bounded_memory_and_still_tells_its_usage() -
     )
     answer = Answer()
     stream = EventStream(answer)
-    stream.feed(head, 0.0)
+    stream.feed([head], [0.0])
     tracemalloc.start()
     for _ in range(4000):  # 20 MB
-        stream.feed(part, 1.0)
+        stream.feed([part], [1.0])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    stream.feed(tail, 2.0)
+    stream.feed([tail], [2.0])
     stream.close()
     assert peak < 3 * clip.WHOLE
     assert (answer.prompt_tokens, answer.completion_tokens, answer.finish_reason) == (7, 9000, "length")
@@ -246,7 +246,7 @@ def test_a_line_without_an_end_costs_bounded_memory() -> None:
     stream = EventStream(Answer())
     tracemalloc.start()
     for _ in range(2000):
-        stream.feed(b"x" * 10_000, 0.0)
+        stream.feed([b"x" * 10_000], [0.0])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20

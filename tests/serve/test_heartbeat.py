@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from logproc.record import EngineLoad, GpuLoad, ServerRecord
+from serve.answer import Answer
+from serve.exchange import Exchange
 from serve.gpus import GpuWatch
 from serve.heartbeat import Heartbeat
 from serve.in_flight import InFlight
@@ -121,11 +123,9 @@ FULL_GPU: dict[str, object] = {
 
 
 def test_a_heartbeat_is_a_server_record_of_the_contract(nvml: NvmlRecordingDouble) -> None:
-    now = 100.0
-    in_flight = InFlight(clock=lambda: now)
-    in_flight.enter()
-    now = 101.5
-    in_flight.enter()
+    in_flight = InFlight(clock=lambda: 101.5)
+    in_flight.enter(exchange(100.0))
+    in_flight.enter(exchange(101.5))
     engines = EngineLoads()
     engines.put(0, 2, 1, 0.5)
     gpus = watch(nvml)
@@ -170,11 +170,12 @@ def test_a_defect_in_one_beat_does_not_end_the_beat(
 ) -> None:
     lines = Lines()
     in_flight = InFlight(clock=lambda: 1 / 0)
-    in_flight._since[1] = 0.0
+    oldest = exchange(0.0)
+    in_flight.enter(oldest)
     heartbeat = Heartbeat(lines, in_flight, BASE, interval_s=0.005, gpus=watch(nvml))  # type: ignore[arg-type]
     heartbeat.start()
     eventually(lambda: "heartbeat failed" in caplog.text)
-    in_flight.leave(1)
+    in_flight.leave(oldest)
     eventually(lambda: lines.lines)
     heartbeat.stop()
 
@@ -191,6 +192,10 @@ def test_it_writes_through_the_real_writer(tmp_path: Any, nvml: NvmlRecordingDou
     assert msgspec.json.decode(log.read_bytes().splitlines()[0], type=ServerRecord).event == "heartbeat"
 
 
+def exchange(received_at: float) -> Exchange:
+    return Exchange({}, received_at, Answer())
+
+
 # --- requests in flight ----------------------------------------------------------------------------------------------
 
 
@@ -198,9 +203,9 @@ def test_the_oldest_request_is_the_one_that_entered_first_and_still_runs() -> No
     now = 0.0
     in_flight = InFlight(clock=lambda: now)
     assert (in_flight.count, in_flight.oldest_ms()) == (0, 0.0)
-    first = in_flight.enter()
-    now = 2.0
-    second = in_flight.enter()
+    first, second = exchange(0.0), exchange(2.0)
+    in_flight.enter(first)
+    in_flight.enter(second)
     now = 3.0
     assert (in_flight.count, in_flight.oldest_ms()) == (2, 3000.0)
     in_flight.leave(first)
@@ -222,7 +227,9 @@ def test_the_oldest_can_be_asked_for_while_requests_come_and_go() -> None:
     thread = threading.Thread(target=ask)
     thread.start()
     for _ in range(20_000):
-        in_flight.leave(in_flight.enter())
+        running = exchange(0.0)
+        in_flight.enter(running)
+        in_flight.leave(running)
     done.set()
     thread.join(20)
     assert answers

@@ -26,7 +26,7 @@ def _read(body: Any, status: int = 200, size: int | None = None) -> Answer:
     assert reader is not None
     size = size or len(raw) or 1
     for start in range(0, len(raw), size):
-        reader.feed(raw[start : start + size], 0.0)
+        reader.feed([raw[start : start + size]], [0.0])
     reader.close()
     return answer
 
@@ -216,7 +216,7 @@ def test_no_json_of_any_shape_raises(body: Any, status: int) -> None:
     _read(body, status)
     stream = reader_for(Answer(), 200, b"text/event-stream", {})
     assert stream is not None
-    stream.feed(b"data: " + json.dumps(body).encode() + b"\n\n", 0.0)
+    stream.feed([b"data: " + json.dumps(body).encode() + b"\n\n"], [0.0])
     stream.close()
 
 
