@@ -1,13 +1,14 @@
 """Whether the access log costs a real vLLM throughput: the same load on one server with the log and without it.
 
-    python benchmarks/vllm_throughput.py               # two starts of the server, 20 pairs on each, about six minutes
+    python benchmarks/vllm_throughput.py               # three starts of a server, 40 pairs each: a quarter of an hour
     python benchmarks/vllm_throughput.py --pairs 3 --json
 
 Needs vLLM for the CPU and its tiny model: `python tests/services/install_vllm.py` first.
 
 The log of one running server is switched on and off (`in_vllm/switched_log.py`): two servers that are alike differ by
 several percent, which is more than what is to be measured. A pair is a round with the log and one without, one right
-after the other, and which is first alternates, so that whatever else the machine does meets both. A round is the same
+after the other, and which is first alternates, so that whatever else the machine does meets both. The process that
+serves HTTP has a core of its own, the engine and the load share the others: it halves the noise. A round is the same
 requests in the same order: many small streams, their lengths mixed, a fixed number of them at once. It is timed from
 the first request to the last answer. So the ratio of requests/s is also that of tokens/s. The tiny model computes next
 to nothing and the server's own process is the narrow place: on a GPU it would hide most of what is measured here.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -34,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.services import install_vllm
-from tests.services.vllm import MODEL_NAME, VllmServer
+from tests.services.vllm import MODEL_NAME, VllmServer, descendants
 
 CHECKOUT = Path(__file__).parents[1]
 SHORTEST, LONGEST = 16, 64  # tokens of an answer
@@ -42,6 +44,7 @@ WARM_UP_REQUESTS = 300
 END = b"0\r\n\r\n"
 """The last chunk of a chunked body. Every other one ends in the blank line of an event."""
 RESAMPLES = 10_000
+CORES = sorted(os.sched_getaffinity(0))
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -53,6 +56,15 @@ class SwitchedServer(VllmServer):
 
     def _variables(self) -> dict[str, str]:
         return super()._variables() | {"PYTHONPATH": str(CHECKOUT / "benchmarks" / "in_vllm")}
+
+    def settle(self) -> None:
+        """Give the process that serves HTTP a core of its own; the engine and this process have the others."""
+        first, *others = CORES
+        if others:
+            _move(os.getpid(), set(others))
+            for pid in descendants(self.pid):
+                _move(pid, set(others))
+            _move(self.pid, {first})
 
     def switch(self, to: str) -> None:
         """`on` or `off`."""
@@ -159,6 +171,12 @@ async def send(load: Load, port: int) -> None:
     await asyncio.gather(*ends)
 
 
+def _move(pid: int, cores: set[int]) -> None:
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            os.sched_setaffinity(int(thread.name), cores)
+
+
 def play(load: Load, server: SwitchedServer, *, logged: bool) -> Round:
     """One round.
 
@@ -197,7 +215,9 @@ def measure(folder: Path, *, starts: int, pairs: int, parallel: int, seconds: fl
     busy: list[float] = []
     load, lines, with_engine_times, expected = None, 0, 0, 0
     for start in range(starts):
+        _move(os.getpid(), set(CORES))  # a server inherits them
         with SwitchedServer(folder / str(start)) as server:
+            server.settle()
             warm_up = make_load(WARM_UP_REQUESTS, parallel)
             play(warm_up, server, logged=True)
             play(warm_up, server, logged=False)
@@ -247,10 +267,10 @@ def count_lines(log: Path) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--starts", type=int, default=2, help="starts of the server (2)")
-    parser.add_argument("--pairs", type=int, default=20, help="pairs of rounds on each (20)")
+    parser.add_argument("--starts", type=int, default=3, help="starts of the server (3)")
+    parser.add_argument("--pairs", type=int, default=40, help="pairs of rounds on each (40)")
     parser.add_argument("--parallel", type=int, default=64, help="streams at once (64)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round without the log, about (3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round without the log, about (2)")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     arguments = parser.parse_args()
     if reason := install_vllm.why_missing():

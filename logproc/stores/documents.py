@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from logproc.ids import id_text
-from logproc.stores.fields import EVENT_OUTCOMES, Field
+from logproc.stores.fields import EVENT_OUTCOMES, Field, FieldType
 
 
 @dataclass(slots=True)
@@ -54,29 +54,24 @@ def flat_document(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, A
     for each, value in zip(fields, values, strict=True):
         if value is None:
             continue
-        document[each.name] = _public(each, value)
+        public = _PUBLIC.get(each.type)
+        document[each.name] = value if public is None else public(value)
         if each.column == "outcome":
             document["event.outcome"] = EVENT_OUTCOMES.get(value, "unknown")
     return document
 
 
-def _public(each: Field, value: Any) -> Any:
-    match each.type:
-        case "id":
-            return id_text(value)
-        case "date":
-            return time_text(value)
-        case "keywords":
-            return value.split(",")
-        case "boolean":
-            return bool(value)
-        case "json":
-            return msgspec.Raw(value.encode("utf-8"))
-        case _:
-            return value
-
-
 def time_text(time_ms: int) -> str:
     """Ms since 1970 → RFC 3339 in UTC with milliseconds."""
     when = datetime.fromtimestamp(time_ms // 1000, UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    return f"{when.isoformat()[:19]}.{time_ms % 1000:03d}Z"
+
+
+_PUBLIC: Final[dict[FieldType, Callable[[Any], Any]]] = {
+    "id": id_text,
+    "date": time_text,
+    "keywords": lambda text: text.split(","),
+    "boolean": bool,
+    "json": lambda text: msgspec.Raw(text.encode("utf-8")),
+}
+"""What a stored value of some types becomes; of the others it stays."""

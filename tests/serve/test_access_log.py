@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from logproc.record import REQUEST_FIELDS, line_id_bytes
 from serve import process_log as process_log_module
+from serve.access_line import AccessLine
 from serve.access_log import AccessLogMiddleware
 from serve.settings import read_settings
 from serve.timings import Timings, TimingsTable
@@ -514,6 +516,43 @@ def test_requests_are_counted_while_they_run(tmp_path: Path) -> None:
     serve_once(app, log)
     assert counts == [1, 1]
     assert log.in_flight.count == 0
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+def test_a_response_of_any_size_costs_bounded_memory(content_type: str, tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-type", content_type.encode())]})
+        for _ in range(400):
+            await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})  # 40 MB in all
+        await send({"type": "http.response.body", "body": b""})
+
+    async def drop(message: Any) -> None:
+        pass
+
+    async def no_request() -> Any:
+        raise AssertionError
+
+    middleware = AccessLogMiddleware(app, log=process_log(tmp_path, Lines()))
+    tracemalloc.start()
+    asyncio.run(middleware(http_scope(), no_request, drop))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_the_line_has_the_fields_of_the_contract_in_their_order() -> None:
+    assert AccessLine.__struct_fields__ == tuple(name for name in REQUEST_FIELDS if name != "event")
+
+
+def test_a_client_is_told_apart_by_each_of_its_headers(tmp_path: Path) -> None:
+    log = process_log(tmp_path, Lines(), user_header=b"x-user")
+    seen = set()
+    for name in ("x-user", "authorization", "x-api-key", "user-agent"):
+        for value in ("Bearer one", "Bearer two"):
+            for _ in range(2):
+                line = serve_once(answering(ANSWER), log, http_scope(headers={name: value})).line
+                seen.add((line.get("user_id"), line.get("api_key_id"), line.get("user_agent")))
+    assert len(seen) == 8
 
 
 def test_the_rust_front_end_is_noticed(

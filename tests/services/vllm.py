@@ -71,7 +71,7 @@ class VllmServer(ServerProcess):
 
     def kill_engine(self) -> None:
         """Kill the process that computes (SIGKILL), as a crash or the kernel's memory killer would."""
-        for pid in _descendants(self.pid):
+        for pid in descendants(self.pid):
             with contextlib.suppress(OSError):
                 if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
@@ -103,11 +103,11 @@ class VllmServer(ServerProcess):
         raise RuntimeError(f"vLLM did not answer in {START_LIMIT_S:.0f} s\n{self.output_tail()}")
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Process ids below `pid`, parents before children."""
     found = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
-                found += [int(child), *_descendants(int(child))]
+                found += [int(child), *descendants(int(child))]
     return found
