@@ -29,6 +29,15 @@ _NAMES: Final = tuple(tuple(name for bit, name in enumerate(FLAGS) if bits >> bi
 _BOUNDS: Final = ("duration_ms", "ttft_ms", "tpot_ms", "stall_ms", "base_ms", "per_prompt_token_ms", "per_token_ms")
 
 
+class Usual(NamedTuple):
+    """What a request must not exceed to stay without a flag, ms; None where nothing is judged."""
+
+    ttft_ms: float | None = None
+    decode_ms: float | None = None
+    """These two are for its size: the prompt that was not cached, the tokens of its answer."""
+    duration_ms: float | None = None
+
+
 class Flagger:
     """Judges requests by the thresholds, those of their model where it has its own."""
 
@@ -65,6 +74,24 @@ class Flagger:
     def names(self, events: Events, kinds: Kinds) -> list[tuple[str, ...]]:
         """The flags of each request by name."""
         return [_NAMES[bits] for bits in self.bits(events, kinds).tolist()]
+
+    def usual(
+        self,
+        *,
+        model: str | None,
+        outcome: str | None,
+        prompt_tokens: int | None,
+        cached_tokens: int | None,
+        completion_tokens: int | None,
+    ) -> Usual:
+        """The bounds by which one request is judged: `slow_for_size` (the first two) and `slow`."""
+        if outcome == "rejected":
+            return Usual()
+        duration, _, _, _, base, per_prompt, per_token = self._own.get(label(model or "unknown"), self._common)
+        first = math.nan if prompt_tokens is None else base + per_prompt * max(prompt_tokens - (cached_tokens or 0), 0)
+        is_long = completion_tokens is not None and completion_tokens >= LEAST_TOKENS_FOR_SPEED
+        decode = per_token * completion_tokens if is_long and completion_tokens is not None else math.nan
+        return Usual(*(None if math.isnan(bound) else round(bound, 3) for bound in (first, decode, duration)))
 
     def forget(self) -> None:
         """The kinds will be numbered anew."""
@@ -129,32 +156,3 @@ def _decode_ms(events: Events, kinds: Kinds) -> Floats | None:
         return events.decode_ms
     seen = np.where(kinds.streams[events.kind], events.duration_ms - events.ttft_ms, np.nan)
     return seen if events.decode_ms is None else np.where(np.isnan(events.decode_ms), seen, events.decode_ms)
-
-
-class Usual(NamedTuple):
-    """What a request must not exceed to stay without a flag, ms; None where nothing is judged."""
-
-    ttft_ms: float | None = None
-    decode_ms: float | None = None
-    """These two are for its size: the prompt that was not cached, the tokens of its answer."""
-    duration_ms: float | None = None
-
-
-def usual(
-    thresholds: Thresholds,
-    *,
-    model: str | None,
-    outcome: str | None,
-    prompt_tokens: int | None,
-    cached_tokens: int | None,
-    completion_tokens: int | None,
-) -> Usual:
-    """The bounds by which `Flagger` judges one request: `slow_for_size` (the first two) and `slow`."""
-    if outcome == "rejected":
-        return Usual()
-    own = thresholds.models.get(label(model or "unknown"))
-    duration, _, _, _, base, per_prompt, per_token = _bounds(thresholds, own)
-    first = math.nan if prompt_tokens is None else base + per_prompt * max(prompt_tokens - (cached_tokens or 0), 0)
-    is_long = completion_tokens is not None and completion_tokens >= LEAST_TOKENS_FOR_SPEED
-    decode = per_token * completion_tokens if is_long and completion_tokens is not None else math.nan
-    return Usual(*(None if math.isnan(bound) else round(bound, 3) for bound in (first, decode, duration)))

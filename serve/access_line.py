@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-from typing import Final
+from dataclasses import dataclass
 
 import msgspec
 
@@ -15,19 +14,15 @@ from serve.outcome import Facts, decide
 from serve.settings import Settings
 from serve.timings import Timings, to_ms
 
-MOST_CLIENTS: Final = 256
 
-
+@dataclass(frozen=True, slots=True)
 class Process:
     """What is the same in every line of a process. `secret` is the key of `api_key_id`, None where there is none."""
 
-    def __init__(self, settings: Settings, host: str, pid: int, secret: bytes | None = None) -> None:
-        self.settings = settings
-        self.user_header = settings.user_header or b""
-        self.host = host
-        self.pid = pid
-        self.client_of = lru_cache(maxsize=MOST_CLIENTS)(partial(identity.client_of, settings, secret))
-        """Remembered: a client sends the same headers again and again."""
+    settings: Settings
+    host: str
+    pid: int
+    secret: bytes | None = None
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
@@ -38,7 +33,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
 
     time: str
     id: str
-    method: str
+    method: str | None
     path: str
     status: int
     prompt_tokens: int | None
@@ -96,7 +91,7 @@ def access_line(
         timings: what the engine said of it, if anything. Its times are left out where they cannot be true.
         process: whose line it is.
     """
-    answer, scope, header = exchange.answer, exchange.scope, exchange.headers.get
+    answer, scope = exchange.answer, exchange.scope
     path = identity.template_of(scope, OPERATIONS) or UNMATCHED
     operation = OPERATIONS.get(path) or answer.operation
     if timings is not None and answer.finish_reason is None:
@@ -105,7 +100,7 @@ def access_line(
     line = AccessLine(
         time=time,
         id=line_id,
-        method=scope["method"],
+        method=scope.get("method"),
         path=path,
         status=exchange.line_status,
         prompt_tokens=_known(answer.prompt_tokens, usage, timings, "prompt_tokens"),
@@ -113,7 +108,7 @@ def access_line(
         duration_ms=duration_ms,
         outcome=decide(facts_of(exchange, operation)),
         request_id=exchange.request_id.decode("ascii"),
-        response_id=answer.id and identity.response_id(answer.id),
+        response_id=identity.response_id(answer.id),
         model=answer.model,
         operation=operation,
         stream=exchange.stream,
@@ -122,7 +117,7 @@ def access_line(
         pid=process.pid,
         service=process.settings.service,
     )
-    if traceparent := header(b"traceparent"):
+    if traceparent := exchange.headers.get(b"traceparent"):
         line.trace_id = identity.trace_id(traceparent)
     if answer.first_content_at is not None:
         line.ttft_ms = to_ms(answer.first_content_at - exchange.received_at)
@@ -133,14 +128,7 @@ def access_line(
         _add_engine_facts(line, timings)
     if answer.error or exchange.raised:
         _add_error(line, exchange)
-    line.client, line.user_id, line.api_key_id, line.user_agent = process.client_of(
-        exchange.peer,
-        header(b"x-forwarded-for", b""),
-        header(process.user_header, b""),
-        header(b"authorization", b""),
-        header(b"x-api-key", b""),
-        header(b"user-agent", b""),
-    )
+    _add_client(line, exchange, process)
     return line
 
 
@@ -185,6 +173,16 @@ def _add_error(line: AccessLine, exchange: Exchange) -> None:
         line.error_type = exchange.raised
     line.error_code = answer.error_code
     line.error_param = answer.error_param
+
+
+def _add_client(line: AccessLine, exchange: Exchange, process: Process) -> None:
+    header, settings = exchange.headers.get, process.settings
+    line.client = identity.client_address(exchange.peer, header(b"x-forwarded-for", b""), settings)
+    if settings.user_header is not None:
+        line.user_id = identity.shown(header(settings.user_header, b""), 128)
+    key = identity.api_key(header(b"authorization", b""), header(b"x-api-key", b""))
+    line.api_key_id = identity.api_key_id(key, process.secret)
+    line.user_agent = identity.shown(header(b"user-agent", b""), 256)
 
 
 def facts_of(exchange: Exchange, operation: str | None) -> Facts:

@@ -16,8 +16,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[Any]]
 
 _START: Final = "http.response.start"
-_NO_ASGI: Final[dict[str, str]] = {}
-_BODIES: Final = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
+_BODY: Final = "http.response.body"
+_BODIES: Final = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -71,9 +71,7 @@ class AccessLogMiddleware:
                     exchange.left = True
                 raise
 
-        # Since version 2.4 of the HTTP spec a server says by an error that the client is gone.
-        told = exchange.scope.get("asgi", _NO_ASGI).get("spec_version", "2.0") >= "2.4"
-        forward = watched if told else send
+        forward = watched if exchange.tells_by_error else send
 
         async def receive_noted() -> Message:
             nonlocal is_read
@@ -87,21 +85,25 @@ class AccessLogMiddleware:
             """Not a coroutine of its own: for the chunk of a stream that would be half of the cost."""
             nonlocal is_read
             try:
-                if message.get("more_body"):
+                kind = message["type"]
+                if kind == _BODY and message.get("more_body"):
                     if is_read and (body := message.get("body")):
                         bodies.append(body)
                         moments.append(monotonic())
                         if len(bodies) >= BUNDLE or len(body) > SMALL:
                             exchange.read()
-                elif message["type"] == _START:
-                    message = exchange.start(message)
+                    return forward(message)
+                if kind == _START:
+                    headers = [*message.get("headers", ())]
+                    message = {**message, "headers": headers}
+                    exchange.start(message["status"], headers)
                     is_read = exchange.reader is not None
-                elif message["type"] in _BODIES:
+                elif kind in _BODIES and not message.get("more_body"):
                     return send_final(message)
             except Exception:
                 is_read, exchange.reader = False, None
                 log.complain("a response")
-            return forward(message)
+            return watched(message)
 
         async def send_final(message: Message) -> None:
             try:
@@ -113,7 +115,7 @@ class AccessLogMiddleware:
             except Exception:
                 exchange.reader = None
                 log.complain("a response")
-            await forward(message)
+            await watched(message)
             if not exchange.written:
                 try:
                     exchange.final_at = monotonic()

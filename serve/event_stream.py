@@ -69,7 +69,8 @@ class EventStream:
                     else body[end:] == after
                 ):
                     if end > start:  # else half a character: its other half comes with the next chunk
-                        longest = max(longest, at - last)
+                        if at - last > longest:  # noqa: PLR1730 - `max` takes as long as all the rest of it
+                            longest = at - last
                         last = at
                     if counts:
                         self._last_counts = body

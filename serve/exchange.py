@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -47,6 +49,8 @@ class Exchange(msgspec.Struct, eq=False):
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
     final_at: float | None = None
     written: bool = False
+    tells_by_error: bool = False
+    """The server says by an `OSError` of `send` that the client is gone, as since version 2.4 of the HTTP spec."""
 
     @property
     def peer(self) -> str | None:
@@ -66,30 +70,34 @@ class Exchange(msgspec.Struct, eq=False):
             if b"x-request-id" in self.headers:
                 headers = [header for header in headers if header[0] != b"x-request-id"]
             scope["headers"] = [*headers, (b"x-request-id", self.request_id)]
+        asgi = scope.get("asgi")
+        self.tells_by_error = isinstance(asgi, dict) and _tells_by_error(asgi.get("spec_version"))
         scope.setdefault("state", {})  # where vLLM leaves its own account of the usage
 
-    def start(self, message: Message) -> Message:
-        """Take the response start; the message to send in its place, with our X-Request-Id."""
-        headers = [*message.get("headers", ())]
+    def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take the response start, and add our X-Request-Id to its headers where there is none."""
+        is_first = self.status is None and not self.left
+        if is_first:
+            self.status = status
         names = dict(headers)
         if not b"".join(names).islower():
             names = {name.lower(): value for name, value in headers}
-        if self.status is None and not self.left:
-            self.status = status = message["status"]
+        if is_first:
             content_type = names.get(b"content-type", b"").lower()
             self.stream = content_type.startswith(EVENT_STREAM)
             if status >= 400 or self._generates():
                 self.reader = reader_for(self.answer, status, content_type, names)
         if b"x-request-id" not in names:
             headers.append((b"x-request-id", self.request_id))
-        return {**message, "headers": headers}
 
     def read(self) -> None:
         """Read what was sent since the last time."""
-        if self.reader is not None:
-            self.reader.feed(self.bodies, self.moments)
-        self.bodies.clear()
-        self.moments.clear()
+        try:
+            if self.reader is not None:
+                self.reader.feed(self.bodies, self.moments)
+        finally:
+            self.bodies.clear()
+            self.moments.clear()
 
     def _generates(self) -> bool:
         """Whether the answer is this request's own. One that is only shown again was counted when it was made."""
@@ -115,6 +123,13 @@ class Exchange(msgspec.Struct, eq=False):
             return self.answer.id
         found = getattr(self.metadata(), "request_id", None)
         return found if isinstance(found, str) else None
+
+
+@lru_cache(maxsize=8)
+def _tells_by_error(spec_version: object) -> bool:
+    """Whether this version of the HTTP spec is 2.4 or later."""
+    numbers = re.findall(r"\d+", str(spec_version))
+    return [int(number) for number in numbers] >= [2, 4]
 
 
 def excluded(scope: Mapping[str, Any]) -> bool:

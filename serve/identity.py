@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Container, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from serve.settings import Settings
 
@@ -54,34 +54,6 @@ def shown(value: bytes, length: int) -> str | None:
     if not text.isprintable():
         text = "".join(filter(str.isprintable, text))
     return text.strip() or None
-
-
-class Client(NamedTuple):
-    """Who asked, as the line says it; None where it is not known."""
-
-    address: str | None
-    user_id: str | None
-    api_key_id: str | None
-    user_agent: str | None
-
-
-def client_of(
-    settings: Settings,
-    secret: bytes | None,
-    peer: str | None,
-    forwarded_for: bytes,
-    user: bytes,
-    authorization: bytes,
-    x_api_key: bytes,
-    user_agent: bytes,
-) -> Client:
-    """The client by its address and the values of its headers, which are empty where there is none."""
-    return Client(
-        client_address(peer, forwarded_for, settings),
-        shown(user, 128),
-        api_key_id(api_key(authorization, x_api_key), secret),
-        shown(user_agent, 256),
-    )
 
 
 def client_address(peer: str | None, forwarded_for: bytes, settings: Settings) -> str | None:

@@ -94,14 +94,26 @@ def chosen(odd_ns: Ints, odd: bytes, sample: bytes, limit: int) -> set[bytes]:
     `odd` and `sample` are ids one after the other, `odd_ns` the times of the odd ones. The sample holds at least those
     `limit` ids whose ends are the lowest, where there are so many.
     """
+    longest = _least(-odd_ns, limit // 2)
     high, low = _halves(odd)
-    shown = {_at(odd, place) for place in np.lexsort((low, high, -odd_ns))[: limit // 2].tolist()}
+    order = np.lexsort((low[longest], high[longest], -odd_ns[longest]))
+    shown = {_at(odd, place) for place in longest[order][: limit // 2].tolist()}
     high, low = _halves(sample)
-    for place in np.lexsort((low, high & _ENDS))[:limit].tolist():
+    end = high & _ENDS
+    lowest = _least(end << np.uint64(8 * TIME_BYTES) | low >> np.uint64(8 * (8 - TIME_BYTES)), limit)
+    order = np.lexsort((low[lowest], end[lowest]))
+    for place in lowest[order].tolist():
         if len(shown) >= limit:
             break
         shown.add(_at(sample, place))
     return shown
+
+
+def _least(values: Ints | npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.intp]:
+    """The places of the `count` least values, and of those that equal the last of them, in no order."""
+    if not 0 < count < len(values):
+        return np.arange(len(values) if count else 0)
+    return np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
 
 
 def _halves(ids: bytes) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from logproc.answers import cost_of, coverage_document, group_document, heat_document, step_document
+from logproc.flags import Flagger
 from logproc.question import UsageError, check_one_of
 from logproc.settings import Price, Thresholds
 from logproc.stores.archive import By, Group, HeatOf, Position, Question, Slowness
@@ -63,7 +64,7 @@ def api_routes(
     By the `thresholds` (None: the usual ones) it is told what is usual for the size of a request, by the `prices` of
     models what requests cost.
     """
-    levels = thresholds or Thresholds()
+    flagger = Flagger(thresholds or Thresholds())
 
     def requests(request: Request) -> dict[str, Any]:
         given = Parameters(request, {*RANGE, *FILTERS, *PAGE, "sort"})
@@ -90,7 +91,7 @@ def api_routes(
         for found in archive.find(Question(ids=(event_id,))):
             if found.document["event.id"] == event_id:
                 line = original_line(found.document, wrapped, clock())
-                bounds = usual_of(found.document, levels)._asdict()
+                bounds = usual_of(found.document, flagger)._asdict()
                 return {"document": found.document, "line": line.text, "line_source": line.source, "usual": bounds}
         raise _NotFoundError("no request has this event.id")
 
@@ -157,7 +158,7 @@ def api_routes(
         "/api/v1/summary": summary,
         "/api/v1/series": series,
         "/api/v1/heatmap": heat_map,
-        "/api/v1/scatter": scatter_page(archive, levels, clock),
+        "/api/v1/scatter": scatter_page(archive, flagger, clock),
     }
     return [Route(path, _answering(page, limiter), methods=["GET"]) for path, page in pages.items()]
 

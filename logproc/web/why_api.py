@@ -7,9 +7,8 @@ from typing import Any, Final, cast
 
 from starlette.requests import Request
 
-from logproc.flags import Usual, usual
+from logproc.flags import Flagger, Usual
 from logproc.question import check_one_of
-from logproc.settings import Thresholds
 from logproc.stores.points import LENGTHS, TIMES, USUAL_POINTS, Axes, Length, PlottedArchive, Time
 from logproc.web.api_parameters import FILTERS, RANGE, Parameters
 
@@ -21,7 +20,7 @@ _SLOW: Final = frozenset({"slow", "slow_for_size", "slow_first_token", "slow_dec
 
 
 def scatter_page(
-    archive: PlottedArchive, thresholds: Thresholds, clock: Callable[[], int]
+    archive: PlottedArchive, flagger: Flagger, clock: Callable[[], int]
 ) -> Callable[[Request], dict[str, Any]]:
     """The page; `clock` is the wall clock, ms since 1970."""
 
@@ -33,30 +32,29 @@ def scatter_page(
         check_one_of(time, TIMES, "y")
         axes = Axes(cast(Length, length), cast(Time, time))
         points = archive.points(question, axes, given.number("limit", USUAL_POINTS, MOST_POINTS))
-        items = [_point(each.document, axes, thresholds) for each in points.shown]
+        items = [_point(each.document, axes, flagger) for each in points.shown]
         return {"x": length, "y": time, "total": points.total, "shown": len(items), "items": items, "next": None}
 
     return scatter
 
 
-def _point(document: Mapping[str, Any], axes: Axes, thresholds: Thresholds) -> dict[str, Any]:
+def _point(document: Mapping[str, Any], axes: Axes, flagger: Flagger) -> dict[str, Any]:
     length, time = axes.fields
     return {
         "id": document["event.id"],
         "time": document["@timestamp"],
         "x": document[length],
         "y": document[time] / 1e6,
-        "cause": cause_of(document, thresholds),
+        "cause": cause_of(document, flagger),
         "outcome": document.get("llm.outcome"),
         "model": document.get("gen_ai.request.model"),
         "flags": document.get("llm.flags") or [],
     }
 
 
-def usual_of(document: Mapping[str, Any], thresholds: Thresholds) -> Usual:
+def usual_of(document: Mapping[str, Any], flagger: Flagger) -> Usual:
     """The bounds by which the request of a document is judged."""
-    return usual(
-        thresholds,
+    return flagger.usual(
         model=document.get("gen_ai.request.model"),
         outcome=document.get("llm.outcome"),
         prompt_tokens=document.get("gen_ai.usage.input_tokens"),
@@ -65,7 +63,7 @@ def usual_of(document: Mapping[str, Any], thresholds: Thresholds) -> Usual:
     )
 
 
-def cause_of(document: Mapping[str, Any], thresholds: Thresholds) -> str | None:
+def cause_of(document: Mapping[str, Any], flagger: Flagger) -> str | None:
     """What made a request slow: `queue`, `prefill`, `decode`, `stall`, `client`, or `unknown` where nothing can tell.
 
     None for a request that was not slow.
@@ -96,7 +94,7 @@ def cause_of(document: Mapping[str, Any], thresholds: Thresholds) -> str | None:
     if decode is not None:
         stall = (ms("llm.stall_max") or 0.0) if "stall" in flags else 0.0
         took |= {"stall": stall, "decode": decode - stall}
-    bounds = usual_of(document, thresholds)
+    bounds = usual_of(document, flagger)
     first, rest = bounds.ttft_ms or 0.0, bounds.decode_ms or 0.0
     expected = {"prefill": first, "unknown": first, "decode": rest}
     over = {part: time - expected.get(part, 0.0) for part, time in took.items()}

@@ -198,6 +198,72 @@ def test_a_disconnect_while_the_final_body_is_handed_over_is_no_disconnect(tmp_p
     assert served.line["outcome"] == "ok"
 
 
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4", "2.10"])
+def test_a_server_that_cannot_send_the_end_says_that_the_client_is_gone(spec_version: str, tmp_path: Path) -> None:
+    async def refuse(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise ConnectionResetError
+
+    scope = http_scope(asgi={"version": "3.0", "spec_version": spec_version})
+    served = serve_once(answering(ANSWER), process_log(tmp_path, Lines()), scope, send=refuse)
+    assert served.line["outcome"] == "client_disconnect"
+
+
+@pytest.mark.parametrize("asgi", [None, {}, {"spec_version": None}, {"spec_version": 2.4}, "3.0", {"spec_version": ""}])
+def test_a_server_that_says_odd_things_of_itself_is_served(asgi: Any, tmp_path: Path) -> None:
+    log = process_log(tmp_path, Lines())
+    served = serve_once(answering(ANSWER), log, http_scope(asgi=asgi))
+    assert (served.body, served.line["outcome"], log.in_flight.count) == (ANSWER, "ok", 0)
+
+
+def test_what_is_no_body_is_not_read_as_one(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "more_body": True})
+        await send({"type": "x.custom", "body": b"not a body", "more_body": True})
+        await send({"type": "http.response.body", "body": ANSWER})
+
+    served = serve_once(app, process_log(tmp_path, Lines()))
+    assert (served.line["status"], served.line["prompt_tokens"], served.line["outcome"]) == (200, 3, "ok")
+    assert b"x-request-id" in served.headers
+
+
+def test_chunks_that_cannot_be_read_are_let_go(tmp_path: Path) -> None:
+    held = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-type", b"text/event-stream")]})
+        tracemalloc.start()
+        for _ in range(200):
+            await send({"type": "http.response.body", "body": memoryview(bytes(1 << 20)), "more_body": True})
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        await send({"type": "http.response.body", "body": b""})
+
+    async def nothing(*_: Any) -> Any:
+        pass
+
+    middleware = AccessLogMiddleware(app, log=process_log(tmp_path, Lines()))
+    asyncio.run(middleware(http_scope(), nothing, nothing))
+    assert held[0] < 3 << 20
+
+
+def test_an_answer_with_an_empty_id_has_none(tmp_path: Path) -> None:
+    served = serve_once(answering(json.dumps(CHAT | {"id": ""}).encode()), process_log(tmp_path, Lines()))
+    assert "response_id" not in served.line
+    assert served.line["prompt_tokens"] == 3
+
+
+def test_headers_of_another_type_are_passed_on(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers: list[Any] = [("content-type", "application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": iter(headers)})
+        await send({"type": "http.response.body", "body": ANSWER})
+
+    served = serve_once(app, process_log(tmp_path, Lines()))
+    assert served.sent[0]["headers"] == [("content-type", "application/json")]
+    assert served.line["status"] == 200
+
+
 @pytest.mark.parametrize("sent_before", [0, 1, 2])
 def test_a_server_that_refuses_to_send_says_that_the_client_is_gone(sent_before: int, tmp_path: Path) -> None:
     async def refuse(message: Any) -> None:
@@ -526,15 +592,12 @@ def test_a_response_of_any_size_costs_bounded_memory(content_type: str, tmp_path
             await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})  # 40 MB in all
         await send({"type": "http.response.body", "body": b""})
 
-    async def drop(message: Any) -> None:
+    async def nothing(*_: Any) -> Any:
         pass
-
-    async def no_request() -> Any:
-        raise AssertionError
 
     middleware = AccessLogMiddleware(app, log=process_log(tmp_path, Lines()))
     tracemalloc.start()
-    asyncio.run(middleware(http_scope(), no_request, drop))
+    asyncio.run(middleware(http_scope(), nothing, nothing))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logproc.stores import sqlite_points
 from logproc.stores.archive import Question
 from logproc.stores.points import FIELDS, LENGTHS, TIMES, Axes, Points, chosen
 from logproc.stores.sqlite_archive import SqliteArchive
@@ -113,6 +114,14 @@ def test_fewer_requests_show_more_of_the_same(tmp_path: Path) -> None:
     half = NOW_MS - 3000 * 3 * 86_400 // 2
     later = set(ids(archive.points(Question(since_ms=half), DURATIONS, 300)))
     assert {each.document["event.id"] for each in all_days.shown if each.position.time_ms >= half} <= later
+
+
+def test_of_many_that_match_the_same_are_shown_as_of_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = shelf(tmp_path, *crowd(3000))
+    one_client = Question(clients=("c1",))
+    few = archive.points(one_client, DURATIONS, 100)
+    monkeypatch.setattr(sqlite_points, "MOST_ROWS", 30)
+    assert archive.points(one_client, DURATIONS, 100) == few
 
 
 def test_ids_of_other_tools_that_are_not_random_do_not_break_it(tmp_path: Path) -> None:

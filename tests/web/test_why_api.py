@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logproc.flags import usual
+from logproc.flags import Flagger
 from logproc.settings import Thresholds
 from logproc.web.why_api import cause_of, usual_of
 from tests.lines import NOW_MS
@@ -53,7 +53,7 @@ __all__ = ["event_loop"]
 )  # fmt: skip
 def test_the_cause_is_what_took_most_beyond_the_usual(fields: dict[str, Any], cause: str | None) -> None:
     found = document(**fields)
-    assert cause_of(found, Thresholds()) == cause
+    assert cause_of(found, Flagger(Thresholds())) == cause
 
 
 COUNT = st.one_of(st.none(), st.integers(0, 3000))
@@ -78,7 +78,7 @@ def test_what_is_usual_is_what_the_flags_go_by(fields: dict[str, Any]) -> None:
     levels: dict[str, Any] = {"models": {"own": {"duration_s": 1.0, "slow_for_size": {"s_per_token": 0.001}}}}
     line = at(NOW_MS, **fields, stream=True)
     (found,) = flags(line, **levels)
-    bounds = usual_of(document(**fields, stream=True), Thresholds.model_validate(levels))
+    bounds = usual_of(document(**fields, stream=True), Flagger(Thresholds.model_validate(levels)))
     assert ("slow" in found) == (bounds.duration_ms is not None and fields["duration_ms"] > bounds.duration_ms)
     first = bounds.ttft_ms is not None and fields["ttft_ms"] > bounds.ttft_ms
     decode = bounds.decode_ms is not None and fields["decode_ms"] > bounds.decode_ms
@@ -88,8 +88,8 @@ def test_what_is_usual_is_what_the_flags_go_by(fields: dict[str, Any]) -> None:
 def test_where_nothing_is_judged_nothing_is_usual() -> None:
     off = Thresholds.model_validate({"duration_s": None, "slow_for_size": None})
     asked: dict[str, Any] = {"model": None, "outcome": "ok", "prompt_tokens": 5, "cached_tokens": None}
-    assert set(usual(off, completion_tokens=100, **asked)) == {None}
-    assert usual(Thresholds(), completion_tokens=3, **asked)._asdict() == {
+    assert set(Flagger(off).usual(completion_tokens=100, **asked)) == {None}
+    assert Flagger(Thresholds()).usual(completion_tokens=3, **asked)._asdict() == {
         "ttft_ms": 502.5,
         "decode_ms": None,  # too short to be judged
         "duration_ms": 3000.0,
