@@ -22,7 +22,7 @@ Time = Literal["ttft", "decode", "duration"]
 LENGTHS: Final[tuple[Length, ...]] = get_args(Length)
 TIMES: Final[tuple[Time, ...]] = get_args(Time)
 
-USUAL_POINTS: Final = 1500
+USUAL_POINTS: Final = 1000
 ID_BYTES: Final = 16
 TIME_BYTES: Final = 6
 """Of an id: the rest of it is its random end."""

@@ -32,8 +32,9 @@ from logproc.web.why_api import scatter_page, usual_of
 
 LONGEST_S: Final = 30.0
 """A question that takes longer is given up."""
-AT_ONCE: Final = 4
-"""Questions that are answered at the same time; others wait."""
+AT_ONCE: Final = 2
+"""Questions that are answered at the same time; others wait. More would only take each other's turns: all of them, also
+the quick ones, would be answered when the last one is."""
 MOST_STEPS: Final = 1500
 USUAL_STEPS: Final = 300
 HEAT_STEPS: Final = 100

@@ -75,7 +75,7 @@ interface ScatterProps {
 }
 
 function ScatterPanel({ state, tick, x, y, title }: ScatterProps) {
-  const { value, error, isOld } = useAnswer<Scatter>(`/api/v1/scatter?${question(state)}&x=${x}&y=${y}&limit=1500`, tick);
+  const { value, error, isOld } = useAnswer<Scatter>(`/api/v1/scatter?${question(state)}&x=${x}&y=${y}&limit=1000`, tick);
   const side = value && value.items.length > 0 && <small>{t("scatter_of", { shown: exact(value.items.length), total: exact(value.total) })}</small>;
   return (
     <Panel title={title} side={side} class={`plot ${isOld && value ? "is-old" : ""}`}>
