@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
@@ -15,7 +13,6 @@ import numpy as np
 
 from logproc.ids import id_bytes
 from logproc.record import DAY_MS
-from logproc.stores import rollups
 from logproc.stores.archive import (
     By,
     Coverage,
@@ -27,7 +24,6 @@ from logproc.stores.archive import (
     Series,
     Server,
     Slowness,
-    Span,
     Summary,
     Who,
 )
@@ -36,15 +32,14 @@ from logproc.stores.points import USUAL_AXES, USUAL_POINTS, Axes, Points, chosen
 from logproc.stores.recent_points import RecentPoints
 from logproc.stores.recent_rollups import HOUR_MS, RecentRollups, minutes_can_tell, versions
 from logproc.stores.rollup import MINUTE_MS, Rollup, joined
-from logproc.stores.sqlite import SERVERS_FILE, day_files
+from logproc.stores.sqlite import SERVERS_FILE
 from logproc.stores.sqlite_condition import condition, skew_ms
+from logproc.stores.sqlite_days import SqliteDays
 from logproc.stores.sqlite_points import Part, documents_in
-from logproc.stores.sqlite_reading import NotOursError, has_documents, open_to_read
 from logproc.stores.sqlite_schema import REQUESTS, SPAN_MS
 from logproc.stores.sqlite_servers import read_servers
 from logproc.stores.sqlite_slowest import SHOWN, minutes_of_slowest, slowest
 from logproc.stores.sqlite_tally import Tally, add_up, rollup
-from logproc.stores.store import StoreUnavailableError
 from logproc.stores.summing import heat_counts, steps, summary
 
 _STORED: Final = REQUESTS.stored
@@ -56,7 +51,7 @@ class SqliteArchive:
 
     def __init__(self, folder: Path, longest_s: float | None = None) -> None:
         self.folder = folder
-        self._longest_s = longest_s
+        self._days = SqliteDays(folder, longest_s)
         self._recent = RecentRollups()
         self._points = RecentPoints()
         self._warmed: dict[Path, dict[int, int]] = {}
@@ -86,11 +81,11 @@ class SqliteArchive:
             if len(found) == len(set(question.ids)):  # each was an event's id, and there is no other document
                 yield from sorted(found, key=lambda each: each.position, reverse=not oldest_first)[:limit]
                 return
-        days = self.days(question)
+        days = self._days.files(question)
         for day, path in days if oldest_first else reversed(days):
             if after is not None and (day < after.time_ms // DAY_MS if oldest_first else day > after.time_ms // DAY_MS):
                 continue
-            with self._reading(path) as connection:
+            with self._days.reading(path) as connection:
                 if connection is None:
                     continue
                 for found_here in _find(connection, question, left, after, oldest_first):
@@ -107,8 +102,8 @@ class SqliteArchive:
             StoreUnavailableError: a day's file cannot be read.
         """
         found: list[tuple[Slowness, Sequence[Any]]] = []
-        for day, path in self.days(question):
-            with self._reading(path) as connection:
+        for day, path in self._days.files(question):
+            with self._days.reading(path) as connection:
                 if connection is None:
                     continue
                 pieces = [question]
@@ -133,10 +128,10 @@ class SqliteArchive:
 
         def once(closed: int) -> Summary:
             groups: defaultdict[str | None, Tally] = defaultdict(Tally)
-            minutes, coverage = self._minutes(question, closed, by_minute=False, can_tell=who is None)
+            minutes, coverage = self._days.minutes(question, closed, by_minute=False, can_tell=who is None)
             parts = [minutes]
-            for day, path in self.days(question):
-                with self._reading(path) as connection:
+            for day, path in self._days.files(question):
+                with self._days.reading(path) as connection:
                     if connection is None:
                         continue
                     edges = [question]
@@ -149,7 +144,7 @@ class SqliteArchive:
             found = joined(parts)
             return summary(groups, found, by, replace(coverage, is_exact=coverage.is_exact and not len(found)))
 
-        return self._while_no_day_closes(once)
+        return self._days.while_none_closes(once)
 
     def series(self, question: Question, step_ms: int, *, by_model: bool = False) -> Series:
         """The documents that match, by steps of time that begin at multiples of `step_ms`.
@@ -165,7 +160,7 @@ class SqliteArchive:
             units, unit_ms, coverage = self._units(question, step_ms, closed)
             return Series(steps(units, step_ms, by_model=by_model, unit_ms=unit_ms), coverage)
 
-        return self._while_no_day_closes(once)
+        return self._days.while_none_closes(once)
 
     def heat(self, question: Question, of: HeatOf, step_ms: int) -> Heat:
         """How many of the documents that match took how long, by steps of time as in `series`.
@@ -178,7 +173,7 @@ class SqliteArchive:
             units, unit_ms, coverage = self._units(question, step_ms, closed)
             return Heat(heat_counts(units, of, step_ms, unit_ms), coverage)
 
-        return self._while_no_day_closes(once)
+        return self._days.while_none_closes(once)
 
     def points(self, question: Question, axes: Axes, limit: int) -> Points:
         """At most `limit` of the documents that match and have what is on both axes.
@@ -187,16 +182,16 @@ class SqliteArchive:
             StoreUnavailableError: a day's file cannot be read.
         """
         parts: list[Part] = []
-        days = self.days(question)
+        days = self._days.files(question)
         for day, path in days:
-            with self._reading(path) as connection:
+            with self._days.reading(path) as connection:
                 if connection is not None:
                     parts += self._points.parts(connection, path, day, question, axes, limit)
         odd_ns = np.concatenate([np.empty(0, np.int64), *(part.odd_ns for part in parts)])
         shown = chosen(odd_ns, b"".join(part.odd for part in parts), b"".join(part.sample for part in parts), limit)
         found: list[Found] = []
         for _, path in days:
-            with self._reading(path) as connection:
+            with self._days.reading(path) as connection:
                 if connection is not None:
                     found += documents_in(connection, shown)
         return Points(sum(part.total for part in parts), sorted(found, key=lambda each: each.position))
@@ -210,13 +205,13 @@ class SqliteArchive:
             StoreUnavailableError: a day's file cannot be read.
         """
         known: dict[Path, dict[int, int]] = {}
-        for day, path in self.days(Question(since_ms=since_ms, until_ms=until_ms)):
-            with self._reading(path) as connection:
+        for day, path in self._days.files(Question(since_ms=since_ms, until_ms=until_ms)):
+            with self._days.reading(path) as connection:
                 known[path] = {} if connection is None else versions(connection)
             before = self._warmed.get(path, {})
             hours = {span * SPAN_MS // HOUR_MS for span, version in known[path].items() if before.get(span) != version}
             for hour in sorted(hours & set(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS)))):
-                with self._reading(path) as connection:
+                with self._days.reading(path) as connection:
                     if connection is None:
                         continue
                     question = Question(since_ms=hour * HOUR_MS, until_ms=(hour + 1) * HOUR_MS)
@@ -244,14 +239,12 @@ class SqliteArchive:
         Raises:
             StoreUnavailableError: their file cannot be read.
         """
-        with self._reading(self.folder / SERVERS_FILE) as connection:
+        with self._days.reading(self.folder / SERVERS_FILE) as connection:
             return [] if connection is None else read_servers(connection, since_ms, until_ms)
 
-    def days(self, question: Question) -> list[tuple[int, Path]]:
+    def files(self, question: Question) -> list[Path]:
         """The files in which documents of the question's range of time may be, oldest first."""
-        first, last = _days_of(question)
-        first = max(first, self._closed_before())
-        return [(day, path) for day, path in day_files(self.folder) if first <= day and (last is None or day <= last)]
+        return [path for _, path in self._days.files(question)]
 
     def _units(self, question: Question, step_ms: int, closed: int) -> tuple[Rollup, int, Coverage]:
         """The documents by the minute, or by the step where that is shorter; the length of such a unit, ms.
@@ -260,12 +253,12 @@ class SqliteArchive:
         """
         unit_ms = min(step_ms, MINUTE_MS)
         coarse_ms = MINUTE_MS if step_ms % SPAN_MS else SPAN_MS
-        minutes, coverage = self._minutes(
+        minutes, coverage = self._days.minutes(
             question, closed, by_minute=step_ms % DAY_MS != 0, can_tell=unit_ms == MINUTE_MS
         )
         parts = [minutes]
-        for day, path in self.days(question):
-            with self._reading(path) as connection:
+        for day, path in self._days.files(question):
+            with self._days.reading(path) as connection:
                 if connection is None:
                     continue
                 if unit_ms < MINUTE_MS:
@@ -274,84 +267,19 @@ class SqliteArchive:
                     parts += self._recent.rollups(connection, path, day, question, unit_ms=coarse_ms)
         return joined(parts), unit_ms, replace(coverage, is_exact=False)
 
-    def _minutes(
-        self, question: Question, closed: int, *, by_minute: bool, can_tell: bool = True
-    ) -> tuple[Rollup, Coverage]:
-        """The minutes of the days that are over, and what that means for the answer."""
-        first, last = _days_of(question)
-        held = self._blaming_rollups(rollups.extent)
-        if held is None or first > held[1] or (last is not None and last < held[0]) or closed == 0:
-            return joined([]), Coverage()
-        since = max(held[0] * DAY_MS, question.since_ms or 0)
-        until = min((held[1] + 1) * DAY_MS, closed * DAY_MS if question.until_ms is None else question.until_ms)
-        if not can_tell or not minutes_can_tell(question):
-            return joined([]), Coverage(left_out=Span(since, until))
-        found = self._blaming_rollups(lambda folder: list(rollups.read(folder, question, by_minute=by_minute)))
-        parts = [
-            each.between(question.since_ms, question.until_ms).of(question.models, question.outcomes) for each in found
-        ]
-        return joined(parts), Coverage(is_exact=not parts, rolled_up=Span(since, until) if parts else None)
-
-    def _closed_before(self) -> int:
-        return self._blaming_rollups(rollups.closed_before)
-
-    def _blaming_rollups(self, read: Callable[[Path], _T]) -> _T:
-        try:
-            return read(self.folder)
-        except (sqlite3.Error, ValueError) as error:
-            path = self.folder / rollups.ROLLUPS_FILE
-            raise StoreUnavailableError(f"{path} cannot be read: {error}. Move it away, and it begins anew.") from error
-
-    def _while_no_day_closes(self, answer: Callable[[int], _T]) -> _T:
-        """An answer during which no day went from its file into `rollups.db`: it would be missed, or counted twice."""
-        while True:
-            closed = self._closed_before()
-            found = answer(closed)
-            if self._closed_before() == closed:
-                return found
-
     def _by_event_id(self, question: Question) -> Iterator[Found]:
         """The documents whose event id is asked for: by key, without looking at all the others."""
         wanted = [raw for raw in map(id_bytes, question.ids) if raw is not None]
-        for day, path in self.days(question):
+        for day, path in self._days.files(question):
             keys = [raw for raw in wanted if abs(int.from_bytes(raw[:6], "big") // DAY_MS - day) <= 1]
             if not keys:
                 continue
-            with self._reading(path) as connection:
+            with self._days.reading(path) as connection:
                 if connection is not None:
                     where, parameters = condition(connection, question)
                     marks = ", ".join("?" * len(keys))
                     query = f"SELECT {SHOWN} FROM {_STORED} WHERE id IN ({marks}) AND {where}"  # noqa: S608
                     yield from map(_found, connection.execute(query, [*keys, *parameters]))
-
-    @contextmanager
-    def _reading(self, path: Path) -> Iterator[sqlite3.Connection | None]:
-        """A read-only connection; None for a file that has gone, or has nothing in it yet."""
-        try:
-            if not path.exists():  # a day that was dropped since we looked
-                yield None
-                return
-            until = None if self._longest_s is None else time.monotonic() + self._longest_s
-            with closing(open_to_read(path, until)) as connection:
-                yield connection if has_documents(path, connection) else None
-        except sqlite3.Error as error:
-            if "interrupted" in str(error):
-                if self._longest_s is not None:
-                    raise StoreUnavailableError(
-                        f"the question took longer than {self._longest_s:g} s: ask for a shorter range of time"
-                    ) from error
-                raise KeyboardInterrupt from error
-            raise StoreUnavailableError(
-                f"{path} cannot be read: {error}. Leave it out with --from and --to, or move it away."
-            ) from error
-        except NotOursError as error:
-            raise StoreUnavailableError(str(error)) from error
-
-
-def _days_of(question: Question) -> tuple[int, int | None]:
-    """The first and the last day of a question's range of time."""
-    first = -1 if question.since_ms is None else question.since_ms // DAY_MS
-    return first, None if question.until_ms is None else (question.until_ms - 1) // DAY_MS
 
 
 def _without_edges(question: Question, day: int, unit_ms: int) -> tuple[list[Question], Question | None]:

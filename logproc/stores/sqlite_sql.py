@@ -38,7 +38,7 @@ def open_sql(archive: SqliteArchive, question: Question) -> sqlite3.Connection:
         StoreUnavailableError: a day's file cannot be read.
     """
     connection = sqlite3.connect(":memory:", uri=True, isolation_level=None)
-    paths = [path for _, path in archive.days(question)]
+    paths = archive.files(question)
     servers = archive.folder / SERVERS_FILE
     most = connection.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) - 1
     if len(paths) > most:

@@ -21,6 +21,7 @@ from logproc.stores.archive import By, Found, Group, Question, Slowness, Span
 from logproc.stores.rollup import MINUTE_MS, packed, unpacked
 from logproc.stores.sqlite import SqliteStore, day_files
 from logproc.stores.sqlite_archive import SqliteArchive
+from logproc.stores.sqlite_days import SqliteDays
 from logproc.stores.store import StoreUnavailableError, Written
 from tests.lines import NOW_MS
 from tests.stores.documents_of import MIDNIGHT_MS, all_in, at, documents, store_in
@@ -297,16 +298,16 @@ def test_a_disk_that_is_full_keeps_the_day(tmp_path: Path, monkeypatch: pytest.M
 def test_an_answer_during_which_a_day_closes_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(tmp_path, 100, at(NOW_MS - 3 * DAY_MS, client="a"), at(NOW_MS))
     archive = SqliteArchive(tmp_path)
-    days, closing = archive.days, [True]
+    files, closing = SqliteDays.files, [True]
 
-    def close_meanwhile(question: Question) -> Any:
-        found = days(question)
+    def close_meanwhile(days: SqliteDays, question: Question) -> Any:
+        found = files(days, question)
         if closing:
             closing.pop()
             kept(tmp_path, 1)
         return found
 
-    monkeypatch.setattr(archive, "days", close_meanwhile)
+    monkeypatch.setattr(SqliteDays, "files", close_meanwhile)
     total = archive.summarize(Question(), None).total
     assert total is not None
     assert total.requests == 2

@@ -37,7 +37,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         connection.set_trace_callback(lambda text: seen.append(text) if "group_concat" in text else None)
         return connection
 
-    monkeypatch.setattr(sqlite_archive, "open_to_read", opened)
+    monkeypatch.setattr(sqlite_days, "open_to_read", opened)
     return seen
 
 
