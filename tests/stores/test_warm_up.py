@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from logproc.record import DAY_MS
-from logproc.stores import recent_rollups, sqlite_archive, warm_up
+from logproc.stores import recent_rollups, sqlite_days, warm_up
 from logproc.stores.archive import Question
 from logproc.stores.points import USUAL_AXES, USUAL_POINTS
 from logproc.stores.recent_rollups import HOUR_MS
