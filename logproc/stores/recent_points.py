@@ -1,23 +1,30 @@
-"""What each hour or span has to give for a plot of points, looked for again only where documents were added."""
+"""What each hour or span has to give for a plot of points, looked for again only where documents were added.
+
+The documents that were shown are kept as well: nearly all of them are shown the next time, and none ever changes.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Final
 
 from logproc.record import DAY_MS
-from logproc.stores.archive import Question
+from logproc.stores.archive import Found, Question
 from logproc.stores.points import USUAL_POINTS, Axes
 from logproc.stores.recent_rollups import HOUR_MS, versions
-from logproc.stores.sqlite_points import Part, part_in
+from logproc.stores.sqlite_days import SqliteDays
+from logproc.stores.sqlite_points import Part, documents_in, part_in
 from logproc.stores.sqlite_schema import SPAN_MS
 
 MOST_KEPT: Final = 400
 """Hours and spans, each for one pair of axes: at most 100 KB each."""
+
+MOST_DOCUMENTS: Final = 4 * USUAL_POINTS
+"""About 1.5 KB each."""
 
 _Key = tuple[Path, int, int, int, Axes]
 """The file, its inode, beginning and end, what is plotted."""
@@ -28,6 +35,8 @@ class RecentPoints:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[_Key, tuple[tuple[int, ...], Part]] = OrderedDict()
+        self._documents: OrderedDict[bytes, tuple[int, Found]] = OrderedDict()
+        """By id the inode of the file that it is in, and what is told of it."""
         self._lock = threading.Lock()
 
     def parts(
@@ -54,6 +63,30 @@ class RecentPoints:
                 else:
                     yield part_in(connection, Question(since_ms=first, until_ms=end), axes, limit)
                 first = end
+
+    def documents(self, days: SqliteDays, paths: Sequence[Path], ids: Set[bytes]) -> list[Found]:
+        """FIELDS of the documents with these ids, which are in these files.
+
+        Raises:
+            StoreUnavailableError: a file cannot be read.
+        """
+        inodes = {path: path.stat().st_ino for path in paths if path.exists()}
+        with self._lock:
+            kept = {key: each for key in ids if (each := self._documents.get(key)) and each[0] in inodes.values()}
+            left = set(ids - kept.keys())
+            for path, inode in inodes.items():
+                if not left:
+                    break
+                with days.reading(path) as connection:
+                    new = [] if connection is None else documents_in(connection, left)
+                kept |= {each.position.id: (inode, each) for each in new}
+                left -= kept.keys()
+            self._documents |= kept
+            for key in kept:
+                self._documents.move_to_end(key)
+            while len(self._documents) > MOST_DOCUMENTS:
+                self._documents.popitem(last=False)
+        return [found for _, found in kept.values()]
 
     def _known(self, connection: sqlite3.Connection, key: _Key, known: Mapping[int, int]) -> Part:
         _, _, first, end, axes = key

@@ -35,7 +35,7 @@ from logproc.stores.rollup import MINUTE_MS, Rollup, joined
 from logproc.stores.sqlite import SERVERS_FILE
 from logproc.stores.sqlite_condition import condition, skew_ms
 from logproc.stores.sqlite_days import SqliteDays
-from logproc.stores.sqlite_points import Part, documents_in
+from logproc.stores.sqlite_points import Part
 from logproc.stores.sqlite_schema import REQUESTS, SPAN_MS
 from logproc.stores.sqlite_servers import read_servers
 from logproc.stores.sqlite_slowest import SHOWN, minutes_of_slowest, slowest
@@ -189,11 +189,7 @@ class SqliteArchive:
                     parts += self._points.parts(connection, path, day, question, axes, limit)
         odd_ns = np.concatenate([np.empty(0, np.int64), *(part.odd_ns for part in parts)])
         shown = chosen(odd_ns, b"".join(part.odd for part in parts), b"".join(part.sample for part in parts), limit)
-        found: list[Found] = []
-        for _, path in days:
-            with self._days.reading(path) as connection:
-                if connection is not None:
-                    found += documents_in(connection, shown)
+        found = self._points.documents(self._days, [path for _, path in days], shown)
         return Points(sum(part.total for part in parts), sorted(found, key=lambda each: each.position))
 
     def warm(self, since_ms: int, until_ms: int, is_over: Callable[[], bool]) -> None:
@@ -205,12 +201,13 @@ class SqliteArchive:
             StoreUnavailableError: a day's file cannot be read.
         """
         known: dict[Path, dict[int, int]] = {}
+        first, last = since_ms // HOUR_MS, -(-until_ms // HOUR_MS)
         for day, path in self._days.files(Question(since_ms=since_ms, until_ms=until_ms)):
             with self._days.reading(path) as connection:
                 known[path] = {} if connection is None else versions(connection)
             before = self._warmed.get(path, {})
             hours = {span * SPAN_MS // HOUR_MS for span, version in known[path].items() if before.get(span) != version}
-            for hour in sorted(hours & set(range(since_ms // HOUR_MS, -(-until_ms // HOUR_MS)))):
+            for hour in sorted(hours & set(range(first, last))):
                 with self._days.reading(path) as connection:
                     if connection is None:
                         continue
@@ -224,6 +221,9 @@ class SqliteArchive:
                             return
                         list(self._points.parts(connection, path, day, question, axes, USUAL_POINTS))
         self._warmed = known
+        for axes in USUAL_AXES:
+            if not is_over():
+                self.points(Question(since_ms=first * HOUR_MS, until_ms=last * HOUR_MS), axes, USUAL_POINTS)
 
     def extent(self) -> tuple[int, int] | None:
         """The times (ms since 1970) of the oldest and the newest document; None when there is none."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logproc.stores import sqlite_points
-from logproc.stores.archive import Question
+from logproc.stores import recent_points, sqlite_points
+from logproc.stores.archive import Found, Question
 from logproc.stores.points import FIELDS, LENGTHS, TIMES, Axes, Points, chosen
 from logproc.stores.sqlite_archive import SqliteArchive
+from logproc.stores.sqlite_points import documents_in
 from tests.lines import NOW_MS, raw
 from tests.stores.documents_of import at, flat, read, store_in
 
@@ -114,6 +117,23 @@ def test_fewer_requests_show_more_of_the_same(tmp_path: Path) -> None:
     half = NOW_MS - 3000 * 3 * 86_400 // 2
     later = set(ids(archive.points(Question(since_ms=half), DURATIONS, 300)))
     assert {each.document["event.id"] for each in all_days.shown if each.position.time_ms >= half} <= later
+
+
+def test_what_was_shown_before_is_not_looked_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, asked = shelf(tmp_path, *crowd(300)), []
+
+    def looked_up(connection: sqlite3.Connection, ids: Set[bytes]) -> list[Found]:
+        asked.append(len(ids))
+        return documents_in(connection, ids)
+
+    monkeypatch.setattr(recent_points, "documents_in", looked_up)
+    first = archive.points(Question(), DURATIONS, 40)
+    assert asked[0] == 40
+    asked.clear()
+    assert archive.points(Question(), DURATIONS, 40) == first
+    assert asked == []
+    assert set(ids(first)) <= set(ids(archive.points(Question(), DURATIONS, 60)))
+    assert sum(asked) < 60
 
 
 def test_of_many_that_match_the_same_are_shown_as_of_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
