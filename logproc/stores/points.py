@@ -94,9 +94,9 @@ def chosen(odd_ns: Ints, odd: bytes, sample: bytes, limit: int) -> set[bytes]:
     `odd` and `sample` are ids one after the other, `odd_ns` the times of the odd ones. The sample holds at least those
     `limit` ids whose ends are the lowest, where there are so many.
     """
-    longest = _least(-odd_ns, limit // 2)
+    longest = _least(~odd_ns, limit // 2)
     high, low = _halves(odd)
-    order = np.lexsort((low[longest], high[longest], -odd_ns[longest]))
+    order = np.lexsort((low[longest], high[longest], ~odd_ns[longest]))
     shown = {_at(odd, place) for place in longest[order][: limit // 2].tolist()}
     high, low = _halves(sample)
     end = high & _ENDS

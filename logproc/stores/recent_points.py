@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from logproc.stores.sqlite_points import Part, documents_in, part_in
 from logproc.stores.sqlite_schema import SPAN_MS
 
 MOST_KEPT: Final = 400
-"""Hours and spans, each for one pair of axes: at most 100 KB each."""
+"""Hours and spans, each for one pair of axes: 100 KB each, more where an hour has many."""
 
 MOST_DOCUMENTS: Final = 4 * USUAL_POINTS
 """About 1.5 KB each."""
@@ -31,13 +32,14 @@ _Key = tuple[Path, int, int, int, Axes]
 
 
 class RecentPoints:
-    """Gives the parts of one day's file. May be asked by several threads; they wait for each other."""
+    """May be asked by several threads; for the parts they wait for each other, so that none is looked for twice."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[_Key, tuple[tuple[int, ...], Part]] = OrderedDict()
         self._documents: OrderedDict[bytes, tuple[int, Found]] = OrderedDict()
         """By id the inode of the file that it is in, and what is told of it."""
         self._lock = threading.Lock()
+        self._documents_lock = threading.Lock()
 
     def parts(
         self, connection: sqlite3.Connection, path: Path, day: int, question: Question, axes: Axes, limit: int
@@ -70,23 +72,29 @@ class RecentPoints:
         Raises:
             StoreUnavailableError: a file cannot be read.
         """
-        inodes = {path: path.stat().st_ino for path in paths if path.exists()}
-        with self._lock:
-            kept = {key: each for key in ids if (each := self._documents.get(key)) and each[0] in inodes.values()}
-            left = set(ids - kept.keys())
-            for path, inode in inodes.items():
-                if not left:
-                    break
-                with days.reading(path) as connection:
-                    new = [] if connection is None else documents_in(connection, left)
-                kept |= {each.position.id: (inode, each) for each in new}
-                left -= kept.keys()
-            self._documents |= kept
-            for key in kept:
+        inodes: dict[Path, int] = {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # dropped since its ids were chosen
+                inodes[path] = path.stat().st_ino
+        with self._documents_lock:
+            shown = {key: each for key in ids if (each := self._documents.get(key)) and each[0] in inodes.values()}
+        for path, inode in inodes.items():
+            if not (left := ids - shown.keys()):
+                break
+            with days.reading(path) as connection:
+                new = [] if connection is None else documents_in(connection, left)
+            shown |= {each.position.id: (inode, each) for each in new}
+        if len(ids) <= USUAL_POINTS:
+            self._keep(shown)
+        return [found for _, found in shown.values()]
+
+    def _keep(self, shown: Mapping[bytes, tuple[int, Found]]) -> None:
+        with self._documents_lock:
+            for key, each in shown.items():
+                self._documents[key] = each
                 self._documents.move_to_end(key)
             while len(self._documents) > MOST_DOCUMENTS:
                 self._documents.popitem(last=False)
-        return [found for _, found in kept.values()]
 
     def _known(self, connection: sqlite3.Connection, key: _Key, known: Mapping[int, int]) -> Part:
         _, _, first, end, axes = key

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, cast, get_args
 
 import numpy as np
 
@@ -43,7 +43,6 @@ from logproc.stores.sqlite_tally import Tally, add_up, rollup
 from logproc.stores.summing import heat_counts, steps, summary
 
 _STORED: Final = REQUESTS.stored
-_T = TypeVar("_T")
 
 
 class SqliteArchive:

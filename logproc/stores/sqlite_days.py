@@ -59,6 +59,8 @@ class SqliteDays:
             ) from error
         except NotOursError as error:
             raise StoreUnavailableError(str(error)) from error
+        except FileNotFoundError as error:  # dropped meanwhile
+            raise StoreUnavailableError(f"{path} has gone while it was read: ask again.") from error
 
     def minutes(
         self, question: Question, closed: int, *, by_minute: bool, can_tell: bool = True

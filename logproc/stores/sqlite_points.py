@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence, Set
+from heapq import nsmallest
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ def part_in(connection: sqlite3.Connection, question: Question, axes: Axes, limi
         rows = connection.execute(told, [*parameters, MOST_ROWS + 1]).fetchall()
         if len(rows) <= MOST_ROWS:
             flagged = sorted((-took, key) for took, key, is_odd in rows if is_odd)[: limit // 2]
-            return _part(len(rows), [(-took, key) for took, key in flagged], b"".join(key for _, key, _ in rows))
+            lowest = nsmallest(limit, (key for _, key, _ in rows), lambda key: (key[TIME_BYTES:], key))
+            return _part(len(rows), [(-took, key) for took, key in flagged], b"".join(lowest))
     counted = f"""
         SELECT count(*), group_concat(hex(id)) FILTER (WHERE substr(id, {TIME_BYTES + 1}, {_PREFIX}) <= ?)
         FROM {_STORED} WHERE {where}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from hypothesis import strategies as st
 from logproc.stores import recent_points, sqlite_points
 from logproc.stores.archive import Found, Question
 from logproc.stores.points import FIELDS, LENGTHS, TIMES, Axes, Points, chosen
+from logproc.stores.recent_points import RecentPoints
 from logproc.stores.sqlite_archive import SqliteArchive
+from logproc.stores.sqlite_days import SqliteDays
 from logproc.stores.sqlite_points import documents_in
+from logproc.stores.store import StoreUnavailableError
 from tests.lines import NOW_MS, raw
 from tests.stores.documents_of import at, flat, read, store_in
 
@@ -134,6 +138,25 @@ def test_what_was_shown_before_is_not_looked_up_again(tmp_path: Path, monkeypatc
     assert asked == []
     assert set(ids(first)) <= set(ids(archive.points(Question(), DURATIONS, 60)))
     assert sum(asked) < 60
+
+
+def test_a_file_that_is_dropped_meanwhile_is_said_or_left_out(tmp_path: Path) -> None:
+    archive = shelf(tmp_path, *crowd(10))
+    days, path = SqliteDays(tmp_path, None), archive.files(Question())[0]
+    assert RecentPoints().documents(days, [tmp_path / "gone.db"], {bytes(16)}) == []
+    with pytest.raises(StoreUnavailableError, match="gone"), days.reading(path):
+        Path(f"{path}.gone").stat()
+
+
+def test_a_filtered_plot_does_not_wait_for_hours_that_are_counted(tmp_path: Path) -> None:
+    archive, found = shelf(tmp_path, *crowd(60)), []
+    asking = threading.Thread(
+        target=lambda: found.append(archive.points(Question(clients=("c1",)), DURATIONS, 5)), daemon=True
+    )
+    with archive._points._lock:
+        asking.start()
+        asking.join(20)
+        assert [points.total for points in found] == [20]
 
 
 def test_of_many_that_match_the_same_are_shown_as_of_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
