@@ -112,6 +112,7 @@ export function useLive(): Live {
   const [state, setState] = useState(live);
   useEffect(() => {
     listeners.add(setState);
+    setState(live); // it may have changed since this was drawn
     return () => void listeners.delete(setState);
   }, []);
   return state;

@@ -47,6 +47,7 @@ def test_axe_finds_nothing_in_a_view(busy: Site, browser: Browser, axe: str, vie
         ("view=requests&from=2h&request={request}", ".waterfall"),
         ("view=alerts&from=2h&alert={alert}", ".one .actions"),
         ("from=2h&to=90m&model=none", ".state"),
+        ("from=2026-11-01T22:00:00Z&to=2026-11-03T23:30:00Z&model=none", ".state"),
     ],
 )
 @pytest.mark.parametrize("theme", ["light", "dark"])
