@@ -29,6 +29,7 @@ _GPU_MEMORY: Final = {
     "least": {"min": {"field": _TOTAL}},
     "used_values": {"value_count": {"field": _USED}},
     "total_values": {"value_count": {"field": _TOTAL}},
+    "gpus": {"value_count": {"field": f"{_FIELD_OF['gpus']}.gpu"}},
 }
 
 
@@ -55,12 +56,14 @@ def read_servers(asking: Asking, since_ms: int | None, until_ms: int | None) -> 
 
 
 def _peaks(asking: Asking, since_ms: int | None, until_ms: int | None) -> Iterator[tuple[Key, Peak]]:
-    """GPU memory by server. Where its GPUs are not alike, Elasticsearch cannot tell which value is whose: read all."""
+    """GPU memory by server. Unless its GPUs are alike and tell all, Elasticsearch cannot say which value is whose: then
+    all heartbeats are read.
+    """
     query = _between(since_ms, until_ms, {"exists": {"field": _USED}})
     for bucket in asking.grouped(query, _by("host", "pid"), _GPU_MEMORY):
         found = {name: bucket[name]["value"] for name in _GPU_MEMORY}
         key = (bucket["key"]["host"], bucket["key"]["pid"])
-        if found["total"] == found["least"] and found["used_values"] == found["total_values"]:
+        if found["total"] == found["least"] and found["used_values"] == found["total_values"] == found["gpus"]:
             yield key, (int(found["used"]), found["used"] / found["total"])
         else:
             own = [_is(name, value) for name, value in zip(("host", "pid"), key, strict=True)]

@@ -289,6 +289,13 @@ def test_the_peak_of_unlike_gpus_is_found_in_every_page_of_heartbeats(
     assert both.sqlite.servers() == [server]
 
 
+def test_what_one_gpu_uses_is_no_share_of_another(both: Both) -> None:
+    both.add(beat(NOW_MS, gpus=[gpu("0", None, 100), gpu("1", 7, None)]))
+    (server,) = both.elasticsearch.servers()
+    assert (server.gpu_memory_peak_bytes, server.gpu_memory_peak_ratio) == (7, None)
+    assert both.sqlite.servers() == [server]
+
+
 def test_follow_shows_what_comes(both: Both) -> None:
     both.add(at(NOW_MS - 1000, client="old"))
     steps: list[Callable[[], None]] = [lambda: both.add(at(NOW_MS, client="new")), lambda: None]

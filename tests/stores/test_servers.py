@@ -41,6 +41,7 @@ _GPUS = st.lists(
         st.sampled_from([None, 100, 100, 100, 50]),
     ),
     max_size=2,
+    unique_by=lambda each: str(each["gpu"]),  # its name is what a GPU is known by
 )
 _LINES = st.one_of(
     st.builds(beat, SERVER_TIMES, in_flight=st.integers(0, 9), gpus=_GPUS),
