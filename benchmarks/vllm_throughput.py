@@ -35,6 +35,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measuring import cpu_seconds
 from tests.services import install_vllm
 from tests.services.vllm import MODEL_NAME, VllmServer, descendants
 
@@ -45,7 +46,6 @@ END = b"0\r\n\r\n"
 """The last chunk of a chunked body. Every other one ends in the blank line of an event."""
 RESAMPLES = 10_000
 CORES = sorted(os.sched_getaffinity(0))
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class SwitchedServer(VllmServer):
@@ -184,21 +184,15 @@ def play(load: Load, server: SwitchedServer, *, logged: bool) -> Round:
         RuntimeError: the server did not generate all of the tokens.
     """
     server.switch("on" if logged else "off")
-    generated, cpu = server.metric("vllm:generation_tokens_total"), cpu_seconds(server)
+    generated, cpu = server.metric("vllm:generation_tokens_total"), cpu_seconds(server.pid)
     start = time.perf_counter()
     asyncio.run(send(load, server.port))
     seconds = time.perf_counter() - start
-    cpu = cpu_seconds(server) - cpu
+    cpu = cpu_seconds(server.pid) - cpu
     generated = server.metric("vllm:generation_tokens_total") - generated
     if generated != load.tokens:
         raise RuntimeError(f"{load.tokens} tokens were asked for, {generated:.0f} were generated")
     return Round(seconds, cpu / len(load.lengths) * 1e6)
-
-
-def cpu_seconds(server: VllmServer) -> float:
-    """CPU of the process that serves HTTP so far, all its threads, without the engine's process."""
-    fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
 def ratio_of(ratios: list[float]) -> Ratio:

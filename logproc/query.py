@@ -113,7 +113,7 @@ def _check_together(
         raise UsageError("--by, --follow, --sql and --parquet are four questions: ask one")
     if follow and until is not None:
         raise UsageError("--follow has no end: leave out --to")
-    if sql is not None and replace(question, since_ms=None, until_ms=None) != Question():
+    if sql is not None and question.has_filters:
         raise UsageError("--sql brings its own WHERE: only --last, --from and --to go with it")
 
 

@@ -72,6 +72,10 @@ class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
     service: str | None = None
 
 
+Line = AccessLine | dict[str, object]
+"""What is written: of a request, or what the server says of itself."""
+
+
 def required_fields(time: str, line_id: str, duration_ms: float, exchange: Exchange) -> AccessLine:
     """The required fields alone, tokens unknown: for when the whole line could not be made."""
     method = str(exchange.scope.get("method"))

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from serve.access_line import AccessLine
+from serve.access_line import Line
 from serve.log_file import LogFile
 
 DEFAULT_MAX_BYTES: Final = 256 << 20
@@ -24,8 +24,6 @@ BATCH_LINES: Final = 500
 GATHER_S: Final = 0.02
 """Between two batches: a line after a pause is written at once, a flood is written fifty times a second."""
 WARN_EVERY_S: Final = 60.0
-
-Line = AccessLine | dict[str, object]
 
 _LOG: Final = logging.getLogger("logproc.serve")
 

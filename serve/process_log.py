@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
-from serve.access_line import AccessLine, Process, access_line, required_fields
+from serve.access_line import Line, Process, access_line, required_fields
 from serve.answer import Answer
 from serve.exchange import Exchange, Scope
 from serve.in_flight import InFlight
@@ -35,7 +35,7 @@ class Writer(Protocol):
     def start(self) -> None:
         """Begin to write."""
 
-    def put(self, line: AccessLine | dict[str, object]) -> None:
+    def put(self, line: Line) -> None:
         """Queue one line."""
 
     def close(self, timeout_s: float = 5.0) -> None:

@@ -34,6 +34,11 @@ class Question:
     """Event, request, response or trace ids."""
     slower_than_ns: int | None = None
 
+    @property
+    def has_filters(self) -> bool:
+        """Whether anything but a range of time is asked for."""
+        return self != Question(since_ms=self.since_ms, until_ms=self.until_ms)
+
 
 class Position(NamedTuple):
     """Where a list of documents was left, to go on after it."""

@@ -46,7 +46,7 @@ def part_in(connection: sqlite3.Connection, question: Question, axes: Axes, limi
     where, parameters = condition(connection, question)
     length, time = axes.columns
     where = f"{where} AND {length} IS NOT NULL AND {time} IS NOT NULL"
-    if question != Question(since_ms=question.since_ms, until_ms=question.until_ms):
+    if question.has_filters:
         told = f"SELECT {time}, id, flags IS NOT NULL FROM {_STORED} WHERE {where} LIMIT ?"  # noqa: S608
         rows = connection.execute(told, [*parameters, MOST_ROWS + 1]).fetchall()
         if len(rows) <= MOST_ROWS:

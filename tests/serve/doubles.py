@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from serve.access_line import Line
 from serve.access_log import AccessLogMiddleware
 from serve.exchange import Message
-from serve.log_writer import Line
 from serve.process_log import ProcessLog
 from serve.settings import Settings
 
