@@ -10,6 +10,7 @@ from logproc.record import GENERATION, OPERATIONS, UNMATCHED
 from serve import identity
 from serve.answer import Answer
 from serve.exchange import Exchange
+from serve.identity import ApiKeys
 from serve.outcome import Facts, decide
 from serve.settings import Settings
 from serve.timings import Timings, to_ms
@@ -17,12 +18,12 @@ from serve.timings import Timings, to_ms
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What is the same in every line of a process. `secret` is the key of `api_key_id`, None where there is none."""
+    """What is the same in every line of a process."""
 
     settings: Settings
     host: str
     pid: int
-    secret: bytes | None = None
+    keys: ApiKeys
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, gc=False):
@@ -95,45 +96,98 @@ def access_line(
         timings: what the engine said of it, if anything. Its times are left out where they cannot be true.
         process: whose line it is.
     """
-    answer, scope = exchange.answer, exchange.scope
+    answer, scope, settings = exchange.answer, exchange.scope, process.settings
     path = identity.template_of(scope, OPERATIONS) or UNMATCHED
     operation = OPERATIONS.get(path) or answer.operation
-    if timings is not None and answer.finish_reason is None:
-        answer.finish(timings.finish_reason)
-    usage = getattr(exchange.metadata(), "final_usage_info", None)
-    line = AccessLine(
-        time=time,
-        id=line_id,
-        method=scope.get("method"),
-        path=path,
-        status=exchange.line_status,
-        prompt_tokens=_known(answer.prompt_tokens, usage, timings, "prompt_tokens"),
-        completion_tokens=_known(answer.completion_tokens, usage, timings, "completion_tokens"),
-        duration_ms=duration_ms,
-        outcome=decide(facts_of(exchange, operation)),
-        request_id=exchange.request_id.decode("ascii"),
-        response_id=identity.response_id(answer.id),
-        model=answer.model,
-        operation=operation,
-        stream=exchange.stream,
-        finish_reason=answer.finish_reason,
-        host=process.host,
-        pid=process.pid,
-        service=process.settings.service,
+    metadata = exchange.metadata()
+    if metadata is not None:
+        _add_noted(answer, getattr(metadata, "final_usage_info", None))
+    if timings is not None:
+        _add_counted(answer, timings)
+    if answer.reasoning and answer.reasoning_tokens == 0:
+        answer.reasoning_tokens = None  # reasoning that was seen, but counted as none, was not counted
+    header = exchange.headers.get
+    line = AccessLine(  # in the order of its fields: by name it would take twice as long
+        time,
+        line_id,
+        scope.get("method"),
+        path,
+        exchange.line_status,
+        answer.prompt_tokens,
+        answer.completion_tokens,
+        duration_ms,
+        decide(facts_of(exchange, operation)),
+        exchange.request_id.decode("ascii"),
+        identity.response_id(answer.id),
+        identity.trace_id(header(b"traceparent")),
+        answer.model,
+        operation,
+        exchange.stream,
+        answer.finish_reason,
+        None,  # the times follow
+        None,
+        None,
+        None,
+        None,
+        None,
+        answer.cached_tokens,
+        answer.reasoning_tokens,
+        None,  # preemptions
+        answer.n if answer.n > 1 else None,
+        answer.tool_calls or None,
+        answer.max_tokens,
+        None,  # corrupted
+        None,  # an error's kind
+        None,
+        None,
+        identity.client_address(exchange.peer, header(b"x-forwarded-for"), settings),
+        None if settings.user_header is None else identity.shown(header(settings.user_header), 128),
+        process.keys.id_of(header(b"authorization"), header(b"x-api-key")),
+        identity.shown(header(b"user-agent"), 256),
+        process.host,
+        process.pid,
+        settings.service,
     )
-    if traceparent := exchange.headers.get(b"traceparent"):
-        line.trace_id = identity.trace_id(traceparent)
     if answer.first_content_at is not None:
         line.ttft_ms = to_ms(answer.first_content_at - exchange.received_at)
         if answer.longest_gap >= 0:
             line.stall_max_ms = to_ms(answer.longest_gap)
-    _add_counts(line, answer, usage, timings)
     if timings is not None:
         _add_engine_facts(line, timings)
     if answer.error or exchange.raised:
         _add_error(line, exchange)
-    _add_client(line, exchange, process)
     return line
+
+
+def _add_noted(answer: Answer, usage: object) -> None:
+    """Counts that the response did not tell, as the server noted them for itself; no stable interface."""
+    if answer.prompt_tokens is None:
+        answer.prompt_tokens = _noted(usage, "prompt_tokens")
+    if answer.completion_tokens is None:
+        answer.completion_tokens = _noted(usage, "completion_tokens")
+    if answer.cached_tokens is None:
+        answer.cached_tokens = _noted(getattr(usage, "prompt_tokens_details", None), "cached_tokens")
+    if answer.reasoning_tokens is None:
+        answer.reasoning_tokens = _noted(getattr(usage, "completion_tokens_details", None), "reasoning_tokens")
+
+
+def _noted(usage: object, name: str) -> int | None:
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count >= 0 else None
+
+
+def _add_counted(answer: Answer, timings: Timings) -> None:
+    """What neither the response nor the server told, as the engine counted it."""
+    if answer.finish_reason is None:
+        answer.finish(timings.finish_reason)
+    if answer.prompt_tokens is None:
+        answer.prompt_tokens = timings.prompt_tokens
+    if answer.completion_tokens is None:
+        answer.completion_tokens = timings.completion_tokens
+    if answer.cached_tokens is None:
+        answer.cached_tokens = timings.cached_tokens
+    if answer.max_tokens is None:
+        answer.max_tokens = timings.max_tokens
 
 
 def _add_engine_facts(line: AccessLine, timings: Timings) -> None:
@@ -153,22 +207,6 @@ def _add_engine_facts(line: AccessLine, timings: Timings) -> None:
     line.corrupted = timings.corrupted
 
 
-def _add_counts(line: AccessLine, answer: Answer, usage: object, timings: Timings | None) -> None:
-    prompt_details = completion_details = None
-    if usage is not None:
-        prompt_details = getattr(usage, "prompt_tokens_details", None)
-        completion_details = getattr(usage, "completion_tokens_details", None)
-    line.cached_tokens = _known(answer.cached_tokens, prompt_details, timings, "cached_tokens")
-    reasoning = _known(answer.reasoning_tokens, completion_details, None, "reasoning_tokens")
-    if reasoning is not None and (reasoning > 0 or not answer.reasoning):
-        line.reasoning_tokens = reasoning  # reasoning that was seen, but counted as none, was not counted
-    if answer.n > 1:
-        line.n = answer.n
-    if answer.tool_calls:
-        line.tool_calls = answer.tool_calls
-    line.max_tokens = _known(answer.max_tokens, None, timings, "max_tokens")
-
-
 def _add_error(line: AccessLine, exchange: Exchange) -> None:
     answer = exchange.answer
     if answer.error_type is not None:
@@ -177,16 +215,6 @@ def _add_error(line: AccessLine, exchange: Exchange) -> None:
         line.error_type = exchange.raised
     line.error_code = answer.error_code
     line.error_param = answer.error_param
-
-
-def _add_client(line: AccessLine, exchange: Exchange, process: Process) -> None:
-    header, settings = exchange.headers.get, process.settings
-    line.client = identity.client_address(exchange.peer, header(b"x-forwarded-for", b""), settings)
-    if settings.user_header is not None:
-        line.user_id = identity.shown(header(settings.user_header, b""), 128)
-    key = identity.api_key(header(b"authorization", b""), header(b"x-api-key", b""))
-    line.api_key_id = identity.api_key_id(key, process.secret)
-    line.user_agent = identity.shown(header(b"user-agent", b""), 256)
 
 
 def facts_of(exchange: Exchange, operation: str | None) -> Facts:
@@ -206,17 +234,3 @@ def facts_of(exchange: Exchange, operation: str | None) -> Facts:
         reasoning=answer.reasoning,
         generation=operation in GENERATION and answer.understood,
     )
-
-
-def _known(told: int | None, usage: object, timings: Timings | None, name: str) -> int | None:
-    """A count as the response told it, else as the server noted it for itself, else as the engine did."""
-    if told is not None:
-        return told
-    if usage is not None:
-        noted = getattr(usage, name, None)
-        if isinstance(noted, int) and noted >= 0:
-            return noted
-    if timings is None:
-        return None
-    counted: int | None = getattr(timings, name)
-    return counted

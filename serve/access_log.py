@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from serve.exchange import BUNDLE, SMALL, Exchange, Message, Scope, excluded
+from serve.exchange import BUNDLE, SMALL, Message, Scope
 from serve.process_log import ProcessLog, process_uptime_s
 from serve.settings import read_settings
 
@@ -44,23 +44,14 @@ class AccessLogMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        log, exchange = self._log, None
-        if log is not None:
-            if scope["type"] == "http":
-                try:
-                    if log.settings.log_all or not excluded(scope):
-                        exchange = log.begin(scope)
-                except Exception:
-                    log.complain("the start of a request")
-            elif scope["type"] == "lifespan":
-                await self._live(log, scope, receive, send)
-                return
+        log, kind = self._log, scope["type"]
+        if log is not None and kind == "lifespan":
+            await self._live(log, scope, receive, send)
+            return
+        exchange = log.begin(scope) if log is not None and kind == "http" else None
         if log is None or exchange is None:
             await self.app(scope, receive, send)
-        else:
-            await self._serve(log, exchange, receive, send)
-
-    async def _serve(self, log: ProcessLog, exchange: Exchange, receive: Receive, send: Send) -> None:
+            return
         monotonic, bodies, moments, is_read = log.monotonic, exchange.bodies, exchange.moments, False
 
         async def watched(message: Message) -> None:
@@ -115,7 +106,12 @@ class AccessLogMiddleware:
             except Exception:
                 exchange.reader = None
                 log.complain("a response")
-            await watched(message)
+            try:
+                await send(message)
+            except OSError:
+                if not exchange.written:
+                    exchange.left = True
+                raise
             if not exchange.written:
                 try:
                     exchange.final_at = monotonic()
@@ -124,7 +120,7 @@ class AccessLogMiddleware:
                 log.finish(exchange)
 
         try:
-            await self.app(exchange.scope, receive_noted, send_noted)
+            await self.app(scope, receive_noted, send_noted)
         except BaseException as error:
             exchange.raised = type(error).__name__
             raise

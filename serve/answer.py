@@ -59,35 +59,24 @@ class Answer(msgspec.Struct, gc=False):
     last_content_at: float = 0.0
     longest_gap: float = -1.0
     """Seconds; negative until content was sent twice."""
-    _choices: frozenset[int] | int = 0
+    n: int = 0
+    """The number of choices seen."""
+    _choices: frozenset[int] = frozenset()
+    """The numbers of those seen in a stream."""
     _calls: frozenset[tuple[int, int]] = frozenset()
-
-    @property
-    def n(self) -> int:
-        """The number of choices seen."""
-        return self._choices if isinstance(self._choices, int) else len(self._choices)
 
     def name(self, response_id: Any, model: Any) -> None:
         """Take the id and the model, where they are told."""
         if self.id is None and isinstance(response_id, str):
             self.id = response_id
         if self.model is None and isinstance(model, str) and model and model.isprintable():
-            self.model = model[:_MODEL_LENGTH]
+            self.model = model if len(model) <= _MODEL_LENGTH else model[:_MODEL_LENGTH]
 
     def choice(self, index: Any) -> None:
         """A streamed choice of this number was seen."""
-        if isinstance(index, int):
-            if isinstance(self._choices, int):
-                if index == 0:
-                    self._choices = 1
-                    return
-                self._choices = frozenset(range(self._choices))
-            if index not in self._choices and len(self._choices) < MOST_PARTS:
-                self._choices |= {index}
-
-    def choices(self, count: int) -> None:
-        """A whole body had this many choices."""
-        self._choices = count
+        if isinstance(index, int) and index not in self._choices and self.n < MOST_PARTS:
+            self._choices |= {index}
+            self.n = len(self._choices)
 
     def visible(self, text: Any) -> bool:
         """Take generated text; whether there was any. White space is content, but not visible."""
@@ -151,10 +140,14 @@ class Answer(msgspec.Struct, gc=False):
         if not isinstance(usage, dict):
             return
         get = usage.get
-        prompt, completion = _count(get("prompt_tokens")), _count(get("completion_tokens"))
+        prompt, completion = get("prompt_tokens"), get("completion_tokens")
+        if type(prompt) is not int or prompt < 0:
+            prompt = None
+        if type(completion) is not int or completion < 0:
+            completion = None
         inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
         cached = None
-        if prompt is None and completion is None and get("type") != "duration":
+        if prompt is completion is None and get("type") != "duration":
             prompt, completion = _count(get("input_tokens")), _count(get("output_tokens"))
             inputs, outputs = get("input_tokens_details"), get("output_tokens_details")
             cached = _count(get("cache_read_input_tokens"))
@@ -164,11 +157,15 @@ class Answer(msgspec.Struct, gc=False):
             self.prompt_tokens = prompt
         if completion is not None and not started:
             self.completion_tokens = completion
-        if isinstance(inputs, dict):
+        if inputs is not None and isinstance(inputs, dict):
             cached = _count(inputs.get("cached_tokens"))
         if cached is not None:
             self.cached_tokens = cached
-        if isinstance(outputs, dict) and (reasoning := _count(outputs.get("reasoning_tokens"))) is not None:
+        if (
+            outputs is not None
+            and isinstance(outputs, dict)
+            and (reasoning := _count(outputs.get("reasoning_tokens"))) is not None
+        ):
             self.reasoning_tokens = reasoning
 
     def failed(self, error_type: Any, code: Any, param: Any) -> None:

@@ -94,10 +94,11 @@ def take_body(answer: Answer, body: Document, *, failed: bool) -> None:
         _take_error(answer, body)
         return
     answer.name(body.id if body.id is not None else body.request_id, body.model)
-    answer.usage(body.usage)
+    if body.usage is not None:
+        answer.usage(body.usage)
     if body.choices is not None:
         answer.operation = OPERATION_BY_OBJECT.get(body.object) if isinstance(body.object, str) else None
-        answer.choices(len(body.choices))
+        answer.n = len(body.choices)
         for choice in body.choices:
             answer.understood |= _take_choice(answer, choice) is not None
     elif body.object == "response":
@@ -115,7 +116,7 @@ def _take_choice(answer: Answer, choice: Choice) -> str | None:
     """The key under which this choice holds content; `""` for none, None for a choice of an unknown shape."""
     if choice.finish_reason is not None:
         answer.finish(choice.finish_reason)
-    message = choice.message if choice.message is not None else choice.delta
+    message = choice.message or choice.delta
     if message is not None:
         return _take_message(answer, message, choice.index)
     if choice.text is not None:
@@ -130,18 +131,19 @@ def _take_choice(answer: Answer, choice: Choice) -> str | None:
 
 
 def _take_message(answer: Answer, message: Message, choice: Any) -> str:
-    found = ""
-    if answer.thought(message.reasoning):
+    found, content = "", message.content
+    if message.reasoning is not None and answer.thought(message.reasoning):
         found = "reasoning"
-    if answer.thought(message.reasoning_content):
+    if message.reasoning_content is not None and answer.thought(message.reasoning_content):
         found = "reasoning_content"
-    if answer.visible(message.content) or answer.visible(message.refusal):
+    if answer.visible(content) or (message.refusal is not None and answer.visible(message.refusal)):
         found = "content"
-    if isinstance(message.content, list) or message.audio is not None:
+    if message.audio is not None or isinstance(content, list):
         answer.text = True
         found = "content"
-    for call in message.tool_calls if isinstance(message.tool_calls, list) else ():
-        answer.called(choice, call.get("index") if isinstance(call, dict) else None)
+    if message.tool_calls and isinstance(message.tool_calls, list):
+        for call in message.tool_calls:
+            answer.called(choice, call.get("index") if isinstance(call, dict) else None)
         found = "arguments"
     if message.function_call is not None:
         answer.called(choice, 0)

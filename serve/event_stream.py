@@ -87,8 +87,9 @@ class EventStream:
             last, longest = answer.last_content_at, answer.longest_gap
         answer.last_content_at, answer.longest_gap = last, longest
 
-    def close(self) -> None:
-        """The stream has ended. An event without its blank line does not count; the last usage of a chunk does."""
+    def close(self, bodies: Sequence[bytes] = (), moments: Sequence[float] = ()) -> None:
+        """Take the last pieces. An event without its blank line does not count; the last usage of a chunk does."""
+        self.feed(bodies, moments)
         if self._last_counts is not None:
             chunk = decode(self._last_counts[self._last_counts.find(b"{") :])
             if chunk is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ SMALL: Final = 4096
 CLIENT_LEFT: Final = 499
 RAISED: Final = 500
 
+_MONITORED: Final = ("/health", "/ping", "/load", "/version", "/metrics")
 _UNREAD: Final = ("/render", "/derender")
 """Endpoints whose answers describe a generation that another request makes."""
 
@@ -44,13 +45,15 @@ class Exchange(msgspec.Struct, eq=False):
     """When each of them was sent."""
     status: int | None = None
     stream: bool | None = None
+    tells_by_error: bool = False
+    """The server says by an `OSError` of `send` that the client is gone, as since version 2.4 of the HTTP spec."""
+    generates: bool = True
+    """The answer is this request's own. One that is only shown again was counted when it was made."""
     left: bool = False
     raised: str | None = None
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
     final_at: float | None = None
     written: bool = False
-    tells_by_error: bool = False
-    """The server says by an `OSError` of `send` that the client is gone, as since version 2.4 of the HTTP spec."""
 
     @property
     def peer(self) -> str | None:
@@ -58,21 +61,6 @@ class Exchange(msgspec.Struct, eq=False):
         client = self.scope.get("client")
         address = client[0] if client else None
         return address if isinstance(address, str) else None
-
-    def receive(self) -> None:
-        """Take the request's own part, and put our X-Request-Id into its headers where it has none that is safe."""
-        scope = self.scope
-        headers = scope["headers"]
-        self.headers = dict(reversed(headers))
-        given = self.headers.get(b"x-request-id", b"")
-        self.request_id = identity.request_id(given)
-        if given != self.request_id:
-            if b"x-request-id" in self.headers:
-                headers = [header for header in headers if header[0] != b"x-request-id"]
-            scope["headers"] = [*headers, (b"x-request-id", self.request_id)]
-        asgi = scope.get("asgi")
-        self.tells_by_error = isinstance(asgi, dict) and _tells_by_error(asgi.get("spec_version"))
-        scope.setdefault("state", {})  # where vLLM leaves its own account of the usage
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the response start, and add our X-Request-Id to its headers where there is none."""
@@ -85,7 +73,7 @@ class Exchange(msgspec.Struct, eq=False):
         if is_first:
             content_type = names.get(b"content-type", b"").lower()
             self.stream = content_type.startswith(EVENT_STREAM)
-            if status >= 400 or self._generates():
+            if self.generates or status >= 400:
                 self.reader = reader_for(self.answer, status, content_type, names)
         if b"x-request-id" not in names:
             headers.append((b"x-request-id", self.request_id))
@@ -99,10 +87,14 @@ class Exchange(msgspec.Struct, eq=False):
             self.bodies.clear()
             self.moments.clear()
 
-    def _generates(self) -> bool:
-        """Whether the answer is this request's own. One that is only shown again was counted when it was made."""
-        path: str = self.scope.get("path", "")
-        return self.scope.get("method") == "POST" and not path.endswith(_UNREAD) and "/v1/responses/" not in path
+    def read_rest(self) -> None:
+        """The response is over: read what was sent since the last time, and come to the reader's end."""
+        try:
+            if self.reader is not None:
+                self.reader.close(self.bodies, self.moments)
+        finally:
+            self.bodies.clear()
+            self.moments.clear()
 
     @property
     def line_status(self) -> int:
@@ -125,19 +117,39 @@ class Exchange(msgspec.Struct, eq=False):
         return found if isinstance(found, str) else None
 
 
+def received(scope: Scope, at: float, *, log_all: bool = False) -> Exchange | None:
+    """A request as it came in, with our X-Request-Id among its headers where it has none that is safe.
+
+    None for one that gets no line unless all are wanted: preflights, and what monitors ask every few seconds.
+    """
+    is_monitor, generates = _kind(scope.get("method"), scope.get("path", ""), scope.get("root_path", ""))
+    if is_monitor and not log_all:
+        return None
+    headers = scope["headers"]
+    by_name = dict(reversed(headers))
+    given = by_name.get(b"x-request-id", b"")
+    request_id = identity.request_id(given)
+    if given != request_id:
+        if b"x-request-id" in by_name:
+            headers = [header for header in headers if header[0] != b"x-request-id"]
+        scope["headers"] = [*headers, (b"x-request-id", request_id)]
+    scope.setdefault("state", {})  # where vLLM leaves its own account of the usage
+    asgi = scope.get("asgi")
+    tells_by_error = isinstance(asgi, dict) and _tells_by_error(asgi.get("spec_version"))
+    return Exchange(scope, at, Answer(), by_name, request_id, tells_by_error=tells_by_error, generates=generates)
+
+
+@lru_cache(maxsize=128)
+def _kind(method: object, path: str, root: str) -> tuple[bool, bool]:
+    """Whether a request is a monitor's, and whether what it is answered is made for it."""
+    generates = method == "POST" and not path.endswith(_UNREAD) and "/v1/responses/" not in path
+    if root and path.startswith(root):
+        path = path[len(root) :]
+    return method == "OPTIONS" or path in _MONITORED, generates
+
+
 @lru_cache(maxsize=8)
 def _tells_by_error(spec_version: object) -> bool:
     """Whether this version of the HTTP spec is 2.4 or later."""
     numbers = re.findall(r"\d+", str(spec_version))
     return [int(number) for number in numbers] >= [2, 4]
-
-
-def excluded(scope: Mapping[str, Any]) -> bool:
-    """Requests that get no line unless all are wanted: preflights, and what monitors ask every few seconds."""
-    if scope.get("method") == "OPTIONS":
-        return True
-    path: str = scope.get("path", "")
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root):
-        path = path[len(root) :]
-    return path in ("/health", "/ping", "/load", "/version", "/metrics")

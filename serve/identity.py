@@ -8,6 +8,7 @@ import os
 import random
 import re
 import secrets
+from binascii import hexlify
 from collections.abc import Container, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any, Final
 from serve.settings import Settings
 
 KEY_BYTES: Final = 32
-NO_HEADER: Final = b""
+MOST_KEYS: Final = 4096
+"""Keys whose ids are kept."""
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _RESPONSE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,256}")
@@ -32,7 +34,7 @@ random_bits: Final = _RANDOM.getrandbits
 
 def request_id(given: bytes) -> bytes:
     """The client's X-Request-Id if it is safe to pass on (letters, digits, `._:-`, at most 128), else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else b"%032x" % random_bits(128)
+    return given if given and _REQUEST_ID.fullmatch(given) else hexlify(random_bits(128).to_bytes(16))
 
 
 def response_id(value: object) -> str | None:
@@ -40,29 +42,36 @@ def response_id(value: object) -> str | None:
     return value if isinstance(value, str) and _RESPONSE_ID.fullmatch(value) else None
 
 
-def trace_id(traceparent: bytes) -> str | None:
+def trace_id(traceparent: bytes | None) -> str | None:
     """The trace id (32 hex digits) of a W3C `traceparent` header; None when it is absent or not valid."""
+    if traceparent is None:
+        return None
     match = _TRACEPARENT.fullmatch(traceparent)
     if match is None or match[1] == _NO_TRACE or traceparent.startswith(b"ff"):
         return None
     return match[1].decode("ascii")
 
 
-def shown(value: bytes, length: int) -> str | None:
+def shown(value: bytes | None, length: int) -> str | None:
     """A header's value as text of at most `length` characters, without control characters; None when empty."""
-    text = value[:length].decode("latin-1")
+    return None if value is None else _printable(value[:length])
+
+
+@lru_cache(maxsize=256)
+def _printable(value: bytes) -> str | None:
+    text = value.decode("latin-1")
     if not text.isprintable():
         text = "".join(filter(str.isprintable, text))
     return text.strip() or None
 
 
-def client_address(peer: str | None, forwarded_for: bytes, settings: Settings) -> str | None:
+def client_address(peer: str | None, forwarded_for: bytes | None, settings: Settings) -> str | None:
     """The client's address: the peer's, or, where the peer is a trusted proxy, the last one in X-Forwarded-For that
     is not itself a trusted proxy. None for a connection without an address (a Unix socket).
     """
     if not peer:
         return None
-    if not forwarded_for or not settings.trusts(peer):
+    if not forwarded_for or not settings.trusted_proxies or not settings.trusts(peer):
         return peer
     for part in reversed(forwarded_for.decode("latin-1").split(",")[-32:]):
         address = _address(part.strip())
@@ -87,26 +96,40 @@ def _address(text: str) -> str | None:
         return None
 
 
-def api_key(authorization: bytes, x_api_key: bytes) -> bytes:
+class ApiKeys:
+    """Tells callers apart by the keys that they present. Of a key that was seen only Python's own hash is kept.
+
+    Args:
+        secret: what the ids are keyed by; without it there are none.
+    """
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._keyed = None if secret is None else hashlib.blake2b(digest_size=6, key=secret)
+        self._ids: dict[int, str | None] = {}
+
+    def id_of(self, authorization: bytes | None, x_api_key: bytes | None) -> str | None:
+        """12 hex digits that stand for the Bearer token, else the x-api-key, and do not tell it. None without one."""
+        if self._keyed is None or (authorization is None and x_api_key is None):
+            return None
+        presented = hash((authorization, x_api_key))  # 64 bits of which this process has the secret; an id has 48
+        if presented in self._ids:
+            return self._ids[presented]
+        if len(self._ids) >= MOST_KEYS:
+            self._ids.clear()
+        known = None
+        if key := presented_key(authorization or b"", x_api_key or b""):
+            keyed = self._keyed.copy()
+            keyed.update(key)
+            known = keyed.hexdigest()
+        self._ids[presented] = known
+        return known
+
+
+def presented_key(authorization: bytes, x_api_key: bytes) -> bytes:
     """The key that the client presented, as Bearer token or x-api-key; empty when there is none."""
     if authorization[:7].lower() == b"bearer " and (token := authorization[7:].strip()):
         return token
     return x_api_key.strip()
-
-
-def api_key_id(key: bytes, secret: bytes | None) -> str | None:
-    """12 hex digits that stand for a key and do not tell it: a hash keyed by `secret`. None without key or secret."""
-    if not key or not secret:
-        return None
-    keyed = _keyed(secret).copy()
-    keyed.update(key)
-    return keyed.hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _keyed(secret: bytes) -> hashlib.blake2b:
-    """The hash before any key went in: to copy it takes half the time of making it."""
-    return hashlib.blake2b(digest_size=6, key=secret)
 
 
 def load_hash_key(path: str) -> bytes:

@@ -16,13 +16,14 @@ from typing import Any, Final, Protocol
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
 from serve.access_line import Line, Process, access_line, required_fields
-from serve.answer import Answer
-from serve.exchange import Exchange, Scope
+from serve.exchange import Exchange, Scope, received
+from serve.identity import ApiKeys
 from serve.in_flight import InFlight
 from serve.settings import Settings
 from serve.timings import TIMINGS, Timings, to_ms
 
 _LOG: Final = logging.getLogger("logproc.serve")
+_MILLISECONDS: Final = tuple(f"{number:03d}Z" for number in range(1000))
 
 
 class Writer(Protocol):
@@ -69,7 +70,7 @@ class ProcessLog:
         self._given_writer = writer
         self._writer = writer
         self._heartbeat: Any = None
-        self._process = Process(settings, socket.gethostname(), os.getpid())
+        self._process = Process(settings, socket.gethostname(), os.getpid(), ApiKeys())
         self._open = False
         self._complaints: set[str] = set()
         self._second = -1
@@ -96,12 +97,12 @@ class ProcessLog:
         self._writer = self._given_writer or self._make_writer()
         self._writer.start()
         atexit.register(self.stop, "exit")
-        secret = None
+        keys = ApiKeys()
         try:
-            secret = identity.load_hash_key(self.settings.hash_key_file)
+            keys = ApiKeys(identity.load_hash_key(self.settings.hash_key_file))
         except (OSError, ValueError) as error:
             _LOG.warning("no api_key_id in the access log: %s", error)
-        self._process = Process(self.settings, socket.gethostname(), os.getpid(), secret)
+        self._process = Process(self.settings, socket.gethostname(), os.getpid(), keys)
         try:
             self._start_heartbeat()
         except Exception:
@@ -162,14 +163,18 @@ class ProcessLog:
 
     # --- requests ---
 
-    def begin(self, scope: Scope) -> Exchange:
-        """A request was received."""
-        if not self._open:  # a server without lifespan
-            self.start()
-            self.started(scope.get("app"), None)
-        exchange = Exchange(scope, self.monotonic(), Answer())
-        exchange.receive()
-        self.in_flight.enter(exchange)
+    def begin(self, scope: Scope) -> Exchange | None:
+        """A request was received; None where it gets no line."""
+        try:
+            if not self._open:  # a server without lifespan
+                self.start()
+                self.started(scope.get("app"), None)
+            exchange = received(scope, self.monotonic(), log_all=self.settings.log_all)
+            if exchange is not None:
+                self.in_flight.enter(exchange)
+        except Exception:
+            self.complain("the start of a request")
+            return None
         return exchange
 
     def finish(self, exchange: Exchange) -> None:
@@ -179,26 +184,23 @@ class ProcessLog:
         exchange.written = True
         try:
             self.in_flight.leave(exchange)
-            end = exchange.final_at if exchange.final_at is not None else self.monotonic()
+            end = exchange.final_at
+            if end is None:
+                end = self.monotonic()
             duration_ms = to_ms(end - exchange.received_at)
             now_ms = int(self.wall() * 1000)
-            head = (
-                self._timestamp(now_ms),
-                make_line_id(now_ms, identity.random_bits(80).to_bytes(10, "big")),
-                duration_ms,
-                exchange,
-            )
+            time_text = self._timestamp(now_ms)
+            line_id = make_line_id(now_ms, identity.random_bits(80).to_bytes(10))
             if exchange.reader is not None:
                 try:
-                    exchange.read()
-                    exchange.reader.close()
+                    exchange.read_rest()
                 except Exception:
                     self.complain("a response")
             try:
-                line = access_line(*head, self._timings(exchange), self._process)
+                line = access_line(time_text, line_id, duration_ms, exchange, self._timings(exchange), self._process)
             except Exception:
                 self.complain("the line of a request")
-                line = required_fields(*head)
+                line = required_fields(time_text, line_id, duration_ms, exchange)
             if self._writer is not None:
                 self._writer.put(line)
         except Exception:
@@ -206,7 +208,7 @@ class ProcessLog:
 
     def _timings(self, exchange: Exchange) -> Timings | None:
         try:
-            if not len(TIMINGS):
+            if not TIMINGS.waiting:
                 return None
             engine_id = exchange.engine_id
             return None if engine_id is None else TIMINGS.take(engine_id)
@@ -219,7 +221,7 @@ class ProcessLog:
         if second != self._second:
             self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
             self._second = second
-        return f"{self._second_text}{now_ms % 1000:03d}Z"
+        return self._second_text + _MILLISECONDS[now_ms % 1000]
 
     def _base(self) -> dict[str, object]:
         return {"host": self._process.host, "pid": self._process.pid, "service": self.settings.service}

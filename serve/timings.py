@@ -112,11 +112,8 @@ class TimingsTable:
         self._lock = threading.Lock()
         self._groups: dict[str, tuple[float, dict[str, Timings]]] = {}
         """Base of the id → when it came, and its parts by id. The first is the oldest."""
-        self._size = 0
-
-    def __len__(self) -> int:
+        self.waiting = 0
         """How many ids wait."""
-        return self._size
 
     def put(self, request_id: str, timings: Timings) -> None:
         """Keep what the engine said of `request_id`; several of one id (`n` > 1) become one."""
@@ -126,12 +123,12 @@ class TimingsTable:
             group = self._groups.get(base)
             if group is None:
                 self._groups[base] = (now, {request_id: timings})
-                self._size += 1
+                self.waiting += 1
             else:
                 parts = group[1]
                 before = parts.get(request_id)
                 if before is None:
-                    self._size += 1
+                    self.waiting += 1
                 parts[request_id] = timings if before is None else merge(before, timings, same_prompt=True)
             self._forget(now)
 
@@ -142,14 +139,14 @@ class TimingsTable:
             self._forget(self._clock())
             group = self._groups.get(base)
             if group is not None and response_id in group[1]:
-                self._size -= 1
+                self.waiting -= 1
                 if len(group[1]) == 1:
                     del self._groups[base]
                 return group[1].pop(response_id)
             group = self._groups.pop(response_id, None)
             if group is None:
                 return None
-            self._size -= len(group[1])
+            self.waiting -= len(group[1])
         merged: Timings | None = None
         for part in group[1].values():
             merged = part if merged is None else merge(merged, part, same_prompt=False)
@@ -159,10 +156,10 @@ class TimingsTable:
         while self._groups:
             base = next(iter(self._groups))
             made, parts = self._groups[base]
-            if self._size <= self._capacity and now - made < self._keep_s:
+            if self.waiting <= self._capacity and now - made < self._keep_s:
                 return
             del self._groups[base]
-            self._size -= len(parts)
+            self.waiting -= len(parts)
 
 
 def _without_suffix(name: str) -> str:

@@ -44,8 +44,8 @@ class _FailingWriter(Lines):
 
 
 PARTS: dict[str, tuple[object, str]] = {
-    "the beginning of an exchange": (serve.process_log, "Exchange"),
-    "the look at the path": (serve.access_log, "excluded"),
+    "the beginning of an exchange": (serve.process_log, "received"),
+    "the look at the path": (serve.exchange, "_kind"),
     "the request id": (serve.identity, "request_id"),
     "the response start": (serve.exchange.Exchange, "start"),
     "the choice of a reader": (serve.exchange, "reader_for"),
@@ -61,14 +61,13 @@ PARTS: dict[str, tuple[object, str]] = {
     "the line's id": (serve.process_log, "make_line_id"),
     "the route": (serve.identity, "template_of"),
     "the client's address": (serve.identity, "client_address"),
-    "the key's id": (serve.identity, "api_key_id"),
+    "the key's id": (serve.identity.ApiKeys, "id_of"),
     "the secret": (serve.identity, "load_hash_key"),
     "the time": (ProcessLog, "_timestamp"),
     "the server line": (ProcessLog, "_put_server_line"),
     "the timings of a request": (ProcessLog, "_timings"),
     "the count of running requests": (InFlight, "leave"),
     "the engine's timings": (TIMINGS, "take"),
-    "how many timings wait": (type(TIMINGS), "__len__"),
 }
 
 

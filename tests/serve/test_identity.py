@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import stat
 import threading
 from pathlib import Path
@@ -73,21 +74,34 @@ def test_a_connection_without_an_address_has_no_client() -> None:
 
 
 def test_the_key_is_the_bearer_token_else_the_api_key_header() -> None:
-    assert identity.api_key(b"Bearer sk-1", b"sk-2") == b"sk-1"
-    assert identity.api_key(b"bearer  sk-1 ", b"") == b"sk-1"
-    assert identity.api_key(b"Basic dXNlcg==", b"sk-2") == b"sk-2"
-    assert identity.api_key(b"Bearer ", b"") == b""
+    assert identity.presented_key(b"Bearer sk-1", b"sk-2") == b"sk-1"
+    assert identity.presented_key(b"bearer  sk-1 ", b"") == b"sk-1"
+    assert identity.presented_key(b"Basic dXNlcg==", b"sk-2") == b"sk-2"
+    assert identity.presented_key(b"Bearer ", b"") == b""
 
 
 def test_a_key_id_depends_on_the_key_and_the_secret_and_tells_neither() -> None:
-    one = identity.api_key_id(b"sk-1", b"x" * 32)
-    assert one == identity.api_key_id(b"sk-1", b"x" * 32)
+    keys, others = identity.ApiKeys(b"x" * 32), identity.ApiKeys(b"y" * 32)
+    one = keys.id_of(b"Bearer sk-1", None)
     assert one is not None
     assert len(one) == 12
     assert int(one, 16) >= 0
-    assert len({one, identity.api_key_id(b"sk-2", b"x" * 32), identity.api_key_id(b"sk-1", b"y" * 32)}) == 3
-    assert identity.api_key_id(b"", b"x" * 32) is None
-    assert identity.api_key_id(b"sk-1", None) is None
+    assert one == keys.id_of(b"Bearer sk-1", None) == keys.id_of(b"bearer sk-1 ", b"sk-2") == keys.id_of(None, b"sk-1")
+    assert one == identity.ApiKeys(b"x" * 32).id_of(None, b"sk-1")
+    assert len({one, keys.id_of(b"Bearer sk-2", None), others.id_of(b"Bearer sk-1", None)}) == 3
+    assert keys.id_of(None, None) is None
+    assert keys.id_of(b"Bearer ", b"") is None
+    assert identity.ApiKeys().id_of(b"Bearer sk-1", None) is None
+
+
+def test_no_key_stays_in_memory_and_few_ids_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "MOST_KEYS", 10)
+    keys = identity.ApiKeys(b"x" * 32)
+    ids = [keys.id_of(b"Bearer sk-%d" % number, None) for number in range(100)]
+    assert len(set(ids)) == 100
+    assert [keys.id_of(b"Bearer sk-%d" % number, None) for number in range(100)] == ids
+    assert len(keys._ids) <= 10
+    assert b"sk-" not in pickle.dumps(keys._ids)
 
 
 def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_response_finds_the_engines_words_once(engine_id: str, response_id: st
     table.put(engine_id, ONE)
     assert table.take(response_id) == ONE
     assert table.take(response_id) is None
-    assert len(table) == 0
+    assert table.waiting == 0
 
 
 @pytest.mark.parametrize("other", ["chatcmpl-b", "chatcmpl-", "a-1", "chatcmpl-a-1-1", ""])
@@ -162,7 +162,7 @@ def test_another_response_finds_nothing(other: str) -> None:
     table = TimingsTable()
     table.put("chatcmpl-a-1", ONE)
     assert table.take(other) is None
-    assert len(table) == 1
+    assert table.waiting == 1
 
 
 def test_an_exact_id_wins_over_one_that_differs_by_its_number() -> None:
@@ -171,7 +171,7 @@ def test_an_exact_id_wins_over_one_that_differs_by_its_number() -> None:
     table.put("chatcmpl-job", TWO)
     assert table.take("chatcmpl-job") == TWO
     assert table.take("chatcmpl-job-1") == ONE
-    assert len(table) == 0
+    assert table.waiting == 0
 
 
 def test_the_same_id_twice_is_one_prompt_and_numbered_ids_are_several() -> None:
@@ -182,7 +182,7 @@ def test_the_same_id_twice_is_one_prompt_and_numbered_ids_are_several() -> None:
     found = table.take("cmpl-x")
     assert found is not None
     assert (found.prompt_tokens, found.completion_tokens) == (20, 12)
-    assert len(table) == 0
+    assert table.waiting == 0
 
 
 def test_what_nobody_asks_for_expires() -> None:
@@ -194,14 +194,14 @@ def test_what_nobody_asks_for_expires() -> None:
     now = 60.0
     assert table.take("a") is None
     assert table.take("b") == TWO
-    assert len(table) == 0
+    assert table.waiting == 0
 
 
 def test_a_full_table_forgets_the_oldest() -> None:
     table = TimingsTable(capacity=3)
     for engine_id in ("a", "b-0", "b-1", "c"):
         table.put(engine_id, ONE)
-    assert len(table) == 3
+    assert table.waiting == 3
     assert table.take("a") is None
     assert table.take("c") == ONE
     assert table.take("b") is not None
@@ -220,7 +220,7 @@ def test_the_table_never_raises_and_always_knows_its_size(steps: list[tuple[bool
             table.put(name, ONE)
         else:
             table.take(name)
-        assert len(table) == sum(len(parts) for _, parts in table._groups.values()) <= 5
+        assert table.waiting == sum(len(parts) for _, parts in table._groups.values()) <= 5
 
 
 # --- loads -----------------------------------------------------------------------------------------------------------
