@@ -187,8 +187,8 @@ def make_line_id(time_ms: int, tail: bytes) -> str:
     """
     if len(tail) != 10:
         raise ValueError(f"an id ends in 10 bytes, not {len(tail)}")
-    encoded = binascii.b2a_base64(time_ms.to_bytes(6, "big") + tail, newline=False)
-    return encoded[:22].translate(_URLSAFE).decode("ascii")
+    encoded = binascii.b2a_base64(time_ms.to_bytes(6, "big") + tail)
+    return encoded[:22].translate(_URLSAFE).decode()
 
 
 def line_id_bytes(value: object, time_ms: int) -> bytes | None:

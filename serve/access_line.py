@@ -99,6 +99,7 @@ def access_line(
     answer, scope, settings = exchange.answer, exchange.scope, process.settings
     path = identity.template_of(scope, OPERATIONS) or UNMATCHED
     operation = OPERATIONS.get(path) or answer.operation
+    status = exchange.line_status
     metadata = exchange.metadata()
     if metadata is not None:
         _add_noted(answer, getattr(metadata, "final_usage_info", None))
@@ -112,12 +113,12 @@ def access_line(
         line_id,
         scope.get("method"),
         path,
-        exchange.line_status,
+        status,
         answer.prompt_tokens,
         answer.completion_tokens,
         duration_ms,
-        decide(facts_of(exchange, operation)),
-        exchange.request_id.decode("ascii"),
+        decide(facts_of(exchange, status, operation)),
+        exchange.request_id.decode(),
         identity.response_id(answer.id),
         identity.trace_id(header(b"traceparent")),
         answer.model,
@@ -217,20 +218,20 @@ def _add_error(line: AccessLine, exchange: Exchange) -> None:
     line.error_param = answer.error_param
 
 
-def facts_of(exchange: Exchange, operation: str | None) -> Facts:
+def facts_of(exchange: Exchange, status: int, operation: str | None) -> Facts:
     """What the outcome of this exchange depends on."""
-    answer, status = exchange.answer, exchange.line_status
+    answer = exchange.answer
     return Facts(
-        status=status,
-        left=exchange.left,
-        started=exchange.status is not None,
-        raised=exchange.final_at is None,
-        error=answer.error and status < 400,
-        error_code=answer.error_code,
-        content_before_error=answer.content_before_error,
-        finish_reason=answer.finish_reason,
-        text=answer.text,
-        tool_call=answer.tool_call,
-        reasoning=answer.reasoning,
-        generation=operation in GENERATION and answer.understood,
+        status,
+        exchange.left,
+        exchange.status is not None,
+        exchange.final_at is None,
+        answer.error and status < 400,
+        answer.error_code,
+        answer.content_before_error,
+        answer.finish_reason,
+        answer.text,
+        answer.tool_call,
+        answer.reasoning,
+        operation in GENERATION and answer.understood,
     )

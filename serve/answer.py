@@ -147,7 +147,7 @@ class Answer(msgspec.Struct, gc=False):
             completion = None
         inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
         cached = None
-        if prompt is completion is None and get("type") != "duration":
+        if prompt is None and completion is None and get("type") != "duration":
             prompt, completion = _count(get("input_tokens")), _count(get("output_tokens"))
             inputs, outputs = get("input_tokens_details"), get("output_tokens_details")
             cached = _count(get("cache_read_input_tokens"))
@@ -161,12 +161,10 @@ class Answer(msgspec.Struct, gc=False):
             cached = _count(inputs.get("cached_tokens"))
         if cached is not None:
             self.cached_tokens = cached
-        if (
-            outputs is not None
-            and isinstance(outputs, dict)
-            and (reasoning := _count(outputs.get("reasoning_tokens"))) is not None
-        ):
-            self.reasoning_tokens = reasoning
+        if outputs is not None and isinstance(outputs, dict):
+            reasoning = _count(outputs.get("reasoning_tokens"))
+            if reasoning is not None:
+                self.reasoning_tokens = reasoning
 
     def failed(self, error_type: Any, code: Any, param: Any) -> None:
         """Take an error's kind, never its message, which echoes what the user wrote."""

@@ -33,9 +33,9 @@ def decide(facts: Facts) -> str:
     status, code = facts.status, facts.error_code
     if facts.left:
         return "client_disconnect"
-    if (status >= 400 and _refused(status)) or (
-        facts.error and not facts.content_before_error and code is not None and _refused(code)
-    ):
+    if status >= 400 and _refused(status):
+        return "rejected"
+    if facts.error and not facts.content_before_error and code is not None and _refused(code):
         return "rejected"
     if status >= 500 or (facts.raised and not facts.started) or facts.finish_reason in ("abort", "error"):
         return "server_error"
