@@ -108,6 +108,9 @@ def access_line(
     if answer.reasoning and answer.reasoning_tokens == 0:
         answer.reasoning_tokens = None  # reasoning that was seen, but counted as none, was not counted
     header = exchange.headers.get
+    client, traceparent = exchange.peer, header(b"traceparent")
+    if settings.trusted_proxies:
+        client = identity.client_address(client, header(b"x-forwarded-for"), settings)
     line = AccessLine(  # in the order of its fields: by name it would take twice as long
         time,
         line_id,
@@ -120,7 +123,7 @@ def access_line(
         decide(facts_of(exchange, status, operation)),
         exchange.request_id.decode(),
         identity.response_id(answer.id),
-        identity.trace_id(header(b"traceparent")),
+        None if traceparent is None else identity.trace_id(traceparent),
         answer.model,
         operation,
         exchange.stream,
@@ -141,7 +144,7 @@ def access_line(
         None,  # an error's kind
         None,
         None,
-        identity.client_address(exchange.peer, header(b"x-forwarded-for"), settings),
+        client,
         None if settings.user_header is None else identity.shown(header(settings.user_header), 128),
         process.keys.id_of(header(b"authorization"), header(b"x-api-key")),
         identity.shown(header(b"user-agent"), 256),

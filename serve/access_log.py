@@ -7,17 +7,11 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from serve.exchange import BUNDLE, SMALL, Message, Scope
+from serve.exchange import Message, Receive, Scope, Send
 from serve.process_log import ProcessLog, process_uptime_s
 from serve.settings import read_settings
 
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[Any]]
-
-_START: Final = "http.response.start"
-_BODY: Final = "http.response.body"
-_BODIES: Final = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -48,79 +42,12 @@ class AccessLogMiddleware:
         if log is not None and kind == "lifespan":
             await self._live(log, scope, receive, send)
             return
-        exchange = log.begin(scope) if log is not None and kind == "http" else None
+        exchange = log.begin(scope, receive, send) if log is not None and kind == "http" else None
         if log is None or exchange is None:
             await self.app(scope, receive, send)
             return
-        monotonic, bodies, moments, is_read = log.monotonic, exchange.bodies, exchange.moments, False
-
-        async def watched(message: Message) -> None:
-            try:
-                await send(message)
-            except OSError:
-                if not exchange.written:
-                    exchange.left = True
-                raise
-
-        forward = watched if exchange.tells_by_error else send
-
-        async def receive_noted() -> Message:
-            nonlocal is_read
-            message = await receive()
-            if message.get("type") == "http.disconnect" and exchange.final_at is None:
-                exchange.left = True
-                is_read = False  # what is sent now reaches nobody
-            return message
-
-        def send_noted(message: Message) -> Awaitable[None]:
-            """Not a coroutine of its own: for the chunk of a stream that would be half of the cost."""
-            nonlocal is_read
-            try:
-                kind = message["type"]
-                if kind == _BODY and message.get("more_body"):
-                    if is_read and (body := message.get("body")):
-                        bodies.append(body)
-                        moments.append(monotonic())
-                        if len(bodies) >= BUNDLE or len(body) > SMALL:
-                            exchange.read()
-                    return forward(message)
-                if kind == _START:
-                    headers = [*message.get("headers", ())]
-                    message = {**message, "headers": headers}
-                    exchange.start(message["status"], headers)
-                    is_read = exchange.reader is not None
-                elif kind in _BODIES and not message.get("more_body"):
-                    return send_final(message)
-            except Exception:
-                is_read, exchange.reader = False, None
-                log.complain("a response")
-            return watched(message)
-
-        async def send_final(message: Message) -> None:
-            try:
-                if is_read and (body := message.get("body")):
-                    bodies.append(body)
-                    moments.append(monotonic())
-                if exchange.final_at is None:
-                    exchange.final_at = monotonic()  # from here on a client that leaves has its answer
-            except Exception:
-                exchange.reader = None
-                log.complain("a response")
-            try:
-                await send(message)
-            except OSError:
-                if not exchange.written:
-                    exchange.left = True
-                raise
-            if not exchange.written:
-                try:
-                    exchange.final_at = monotonic()
-                except Exception:
-                    log.complain("the clock")
-                log.finish(exchange)
-
         try:
-            await self.app(scope, receive_noted, send_noted)
+            await self.app(scope, exchange.receive, exchange.send)
         except BaseException as error:
             exchange.raised = type(error).__name__
             raise

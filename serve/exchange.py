@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -15,6 +15,8 @@ from serve.response_reader import EVENT_STREAM, Reader, reader_for
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 BUNDLE: Final = 64
 """So many chunks are read in one go: each of them then costs a third, for a server at work has long forgotten the
@@ -24,43 +26,129 @@ SMALL: Final = 4096
 CLIENT_LEFT: Final = 499
 RAISED: Final = 500
 
+_START: Final = "http.response.start"
+_BODY: Final = "http.response.body"
+_BODIES: Final = (_BODY, "http.response.pathsend", "http.response.zerocopysend")
 _MONITORED: Final = ("/health", "/ping", "/load", "/version", "/metrics")
 _UNREAD: Final = ("/render", "/derender")
 """Endpoints whose answers describe a generation that another request makes."""
 
 
-class Exchange(msgspec.Struct, eq=False):
-    """The state of one request, from the moment it was received (seconds, monotonic) until its line is written."""
+class Log(Protocol):
+    """What an exchange needs of `serve.process_log.ProcessLog`."""
 
+    monotonic: Callable[[], float]
+
+    def finish(self, exchange: Exchange) -> None:
+        """The request is over."""
+
+    def complain(self, part: str) -> None:
+        """A part of the access log failed, with the error at hand."""
+
+
+class Exchange(msgspec.Struct, eq=False, gc=False):
+    """A request from the moment it was received (seconds, monotonic) until its line is written.
+
+    `receive` and `send` are what the app is given in place of the server's: they look at what passes, never receive
+    by themselves, never change or hold back a body, and raise nothing of their own.
+    """
+
+    log: Log
     scope: Scope
+    server_receive: Receive
+    server_send: Send
     received_at: float
-    answer: Answer
     headers: dict[bytes, bytes] = {}
     """The request's; of several with one name the first."""
     request_id: bytes = b""
+    generates: bool = True
+    """The answer is this request's own. One that is only shown again was counted when it was made."""
+    answer: Answer = msgspec.field(default_factory=Answer)
     reader: Reader | None = None
+    """None as long as there is nothing to read: what is sent then is not kept."""
     bodies: list[bytes] = []
     """What was sent and not yet read."""
     moments: list[float] = []
     """When each of them was sent."""
     status: int | None = None
     stream: bool | None = None
-    tells_by_error: bool = False
-    """The server says by an `OSError` of `send` that the client is gone, as since version 2.4 of the HTTP spec."""
-    generates: bool = True
-    """The answer is this request's own. One that is only shown again was counted when it was made."""
     left: bool = False
     raised: str | None = None
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
     final_at: float | None = None
     written: bool = False
+    tells_by_error: bool | None = None
+    """The server says by an `OSError` of `send` that the client is gone; None before it mattered."""
 
-    @property
-    def peer(self) -> str | None:
-        """The address at the other end of the connection."""
-        client = self.scope.get("client")
-        address = client[0] if client else None
-        return address if isinstance(address, str) else None
+    # --- what passes ---
+
+    async def receive(self) -> Message:
+        """Receive for the app."""
+        message = await self.server_receive()
+        if message.get("type") == "http.disconnect" and self.final_at is None:
+            self.left = True
+            self.read_rest()  # what is sent from now on reaches nobody
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send for the app. Not a coroutine of its own: for the chunk of a stream that would be half of the cost."""
+        try:
+            kind = message["type"]
+            if kind == _BODY and message.get("more_body"):
+                if self.reader is not None and (body := message.get("body")):
+                    bodies = self.bodies
+                    bodies.append(body)
+                    self.moments.append(self.log.monotonic())
+                    if len(bodies) >= BUNDLE or len(body) > SMALL:
+                        self.read()
+                if self.tells_by_error is None:
+                    self.tells_by_error = _tells_by_error(self.scope)
+                return self._watched(message) if self.tells_by_error else self.server_send(message)
+            if kind == _START:
+                headers = [*message.get("headers", ())]
+                message = {**message, "headers": headers}
+                self.start(message["status"], headers)
+            elif kind in _BODIES and not message.get("more_body"):
+                return self._send_final(message)
+        except Exception:
+            self._stop_reading()
+        return self._watched(message)
+
+    async def _watched(self, message: Message) -> None:
+        try:
+            await self.server_send(message)
+        except OSError:
+            if not self.written:
+                self.left = True
+            raise
+
+    async def _send_final(self, message: Message) -> None:
+        try:
+            if self.reader is not None and (body := message.get("body")):
+                self.bodies.append(body)
+                self.moments.append(self.log.monotonic())
+            if self.final_at is None:
+                self.final_at = self.log.monotonic()  # from here on a client that leaves has its answer
+        except Exception:
+            self._stop_reading()
+        try:
+            await self.server_send(message)
+        except OSError:
+            if not self.written:
+                self.left = True
+            raise
+        if not self.written:
+            try:
+                self.final_at = self.log.monotonic()
+            except Exception:
+                self.log.complain("the clock")
+            self.log.finish(self)
+
+    def _stop_reading(self) -> None:
+        self.reader = None
+        self.log.complain("a response")
+
+    # --- what is noted of it ---
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the response start, and add our X-Request-Id to its headers where there is none."""
@@ -88,13 +176,24 @@ class Exchange(msgspec.Struct, eq=False):
             self.moments.clear()
 
     def read_rest(self) -> None:
-        """The response is over: read what was sent since the last time, and come to the reader's end."""
-        try:
-            if self.reader is not None:
-                self.reader.close(self.bodies, self.moments)
-        finally:
+        """The response is over: read what was sent since the last time, and nothing more."""
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            try:
+                reader.close(self.bodies, self.moments)
+            except Exception:
+                self.log.complain("a response")
             self.bodies.clear()
             self.moments.clear()
+
+    # --- what the line says ---
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end of the connection."""
+        client = self.scope.get("client")
+        address = client[0] if client else None
+        return address if address and isinstance(address, str) else None
 
     @property
     def line_status(self) -> int:
@@ -117,7 +216,7 @@ class Exchange(msgspec.Struct, eq=False):
         return found if isinstance(found, str) else None
 
 
-def received(scope: Scope, at: float, *, log_all: bool = False) -> Exchange | None:
+def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: bool = False) -> Exchange | None:
     """A request as it came in, with our X-Request-Id among its headers where it has none that is safe.
 
     None for one that gets no line unless all are wanted: preflights, and what monitors ask every few seconds.
@@ -125,18 +224,17 @@ def received(scope: Scope, at: float, *, log_all: bool = False) -> Exchange | No
     is_monitor, generates = _kind(scope.get("method"), scope.get("path", ""), scope.get("root_path", ""))
     if is_monitor and not log_all:
         return None
+    at = log.monotonic()
     headers = scope["headers"]
     by_name = dict(reversed(headers))
-    given = by_name.get(b"x-request-id", b"")
+    given = by_name.get(b"x-request-id")
     request_id = identity.request_id(given)
     if given != request_id:
-        if b"x-request-id" in by_name:
+        if given is not None:
             headers = [header for header in headers if header[0] != b"x-request-id"]
         scope["headers"] = [*headers, (b"x-request-id", request_id)]
     scope.setdefault("state", {})  # where vLLM leaves its own account of the usage
-    asgi = scope.get("asgi")
-    tells_by_error = isinstance(asgi, dict) and _tells_by_error(asgi.get("spec_version"))
-    return Exchange(scope, at, Answer(), by_name, request_id, tells_by_error=tells_by_error, generates=generates)
+    return Exchange(log, scope, receive, send, at, by_name, request_id, generates)
 
 
 @lru_cache(maxsize=128)
@@ -148,8 +246,8 @@ def _kind(method: object, path: str, root: str) -> tuple[bool, bool]:
     return method == "OPTIONS" or path in _MONITORED, generates
 
 
-@lru_cache(maxsize=8)
-def _tells_by_error(spec_version: object) -> bool:
-    """Whether this version of the HTTP spec is 2.4 or later."""
-    numbers = re.findall(r"\d+", str(spec_version))
+def _tells_by_error(scope: Scope) -> bool:
+    """Whether the server speaks version 2.4 of the HTTP spec or later, in which `send` fails for a client that left."""
+    asgi = scope.get("asgi")
+    numbers = re.findall(r"\d+", str(asgi.get("spec_version"))) if isinstance(asgi, dict) else []
     return [int(number) for number in numbers] >= [2, 4]

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
 from serve import identity
 from serve.access_line import Line, Process, access_line, required_fields
-from serve.exchange import Exchange, Scope, received
+from serve.exchange import Exchange, Receive, Scope, Send, received
 from serve.identity import ApiKeys
 from serve.in_flight import InFlight
 from serve.settings import Settings
@@ -163,13 +163,13 @@ class ProcessLog:
 
     # --- requests ---
 
-    def begin(self, scope: Scope) -> Exchange | None:
+    def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange | None:
         """A request was received; None where it gets no line."""
         try:
             if not self._open:  # a server without lifespan
                 self.start()
                 self.started(scope.get("app"), None)
-            exchange = received(scope, self.monotonic(), log_all=self.settings.log_all)
+            exchange = received(self, scope, receive, send, log_all=self.settings.log_all)
             if exchange is not None:
                 self.in_flight.enter(exchange)
         except Exception:
@@ -191,11 +191,7 @@ class ProcessLog:
             now_ms = int(self.wall() * 1000)
             time_text = self._timestamp(now_ms)
             line_id = make_line_id(now_ms, identity.random_bits(80).to_bytes(10))
-            if exchange.reader is not None:
-                try:
-                    exchange.read_rest()
-                except Exception:
-                    self.complain("a response")
+            exchange.read_rest()
             try:
                 line = access_line(time_text, line_id, duration_ms, exchange, self._timings(exchange), self._process)
             except Exception:

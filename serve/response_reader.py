@@ -26,7 +26,7 @@ class Reader(Protocol):
         """Take the last bodies. The response has ended, or will not go on."""
 
 
-class JsonBody(msgspec.Struct, gc=False):
+class JsonBody(msgspec.Struct, eq=False, gc=False):
     """A JSON body, parsed once it is whole. `failed` says that its HTTP status is an error."""
 
     answer: Answer

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from logproc.record import EngineLoad, GpuLoad, ServerRecord
-from serve.answer import Answer
 from serve.exchange import Exchange
 from serve.gpus import GpuWatch
 from serve.heartbeat import Heartbeat
@@ -193,7 +192,8 @@ def test_it_writes_through_the_real_writer(tmp_path: Any, nvml: NvmlRecordingDou
 
 
 def exchange(received_at: float) -> Exchange:
-    return Exchange({}, received_at, Answer())
+    unused: Any = None
+    return Exchange(unused, {}, unused, unused, received_at)
 
 
 # --- requests in flight ----------------------------------------------------------------------------------------------
