@@ -117,7 +117,7 @@ def make_app(scenario: Scenario) -> App:
         scope["endpoint"] = app
         response_id = f"chatcmpl-{random.getrandbits(64):016x}"
         if scenario.engine:
-            finished = finished_request(response_id)  # vLLM makes it anyway
+            finished = FinishedRequest("stop", response_id)  # vLLM makes it anyway
             if "logproc" in scope:
                 TIMINGS.put(response_id, timings_of(finished))
         if scenario.chunks:
@@ -146,23 +146,24 @@ async def stream(send: Any, response_id: str, chunks: int) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def finished_request(request_id: str) -> SimpleNamespace:
-    """What vLLM's plugin interface tells of one request, in times that fit into the moment that it takes here."""
-    return SimpleNamespace(
-        finish_reason="stop",
-        request_id=request_id,
-        e2e_latency=5.1e-6,
-        num_prompt_tokens=256,
-        num_preemptions=0,
-        num_generation_tokens=128,
-        max_tokens_param=1000,
-        queued_time=1.1e-6,
-        prefill_time=1.2e-6,
-        decode_time=2.3e-6,
-        mean_time_per_output_token=1.0e-6,
-        is_corrupted=False,
-        num_cached_tokens=0,
-    )
+@dataclass
+class FinishedRequest:
+    """A double of vLLM's `FinishedRequestStats`, with times that fit into the moment that a request takes here."""
+
+    finish_reason: str
+    request_id: str
+    e2e_latency: float = 5.1e-6
+    num_prompt_tokens: int = 256
+    num_preemptions: int = 0
+    num_generation_tokens: int = 128
+    max_tokens_param: int = 1000
+    queued_time: float = 1.1e-6
+    prefill_time: float = 1.2e-6
+    inference_time: float = 3.5e-6
+    decode_time: float = 2.3e-6
+    mean_time_per_output_token: float = 1.0e-6
+    is_corrupted: bool = False
+    num_cached_tokens: int = 0
 
 
 async def drive(app: App, scenario: Scenario, requests: int, *, logged: bool) -> None:

@@ -103,8 +103,16 @@ def access_line(
     metadata = exchange.metadata()
     if metadata is not None:
         _add_noted(answer, getattr(metadata, "final_usage_info", None))
+    queue_ms = prefill_ms = decode_ms = tpot_ms = preemptions = corrupted = None
     if timings is not None:
         _add_counted(answer, timings)
+        queue_ms, prefill_ms, decode_ms, tpot_ms = _believed(timings, duration_ms)
+        preemptions, corrupted = timings.preemptions, timings.corrupted
+    ttft_ms = stall_max_ms = None
+    if answer.first_content_at is not None:
+        ttft_ms = to_ms(answer.first_content_at - exchange.received_at)
+        if answer.longest_gap >= 0:
+            stall_max_ms = to_ms(answer.longest_gap)
     if answer.reasoning and answer.reasoning_tokens == 0:
         answer.reasoning_tokens = None  # reasoning that was seen, but counted as none, was not counted
     header = exchange.headers.get
@@ -128,20 +136,20 @@ def access_line(
         operation,
         exchange.stream,
         answer.finish_reason,
-        None,  # the times follow
-        None,
-        None,
-        None,
-        None,
-        None,
+        ttft_ms,
+        stall_max_ms,
+        queue_ms,
+        prefill_ms,
+        decode_ms,
+        tpot_ms,
         answer.cached_tokens,
         answer.reasoning_tokens,
-        None,  # preemptions
+        preemptions,
         answer.n if answer.n > 1 else None,
         answer.tool_calls or None,
         answer.max_tokens,
-        None,  # corrupted
-        None,  # an error's kind
+        corrupted,
+        None,  # an error's kind follows
         None,
         None,
         client,
@@ -152,12 +160,6 @@ def access_line(
         process.pid,
         settings.service,
     )
-    if answer.first_content_at is not None:
-        line.ttft_ms = to_ms(answer.first_content_at - exchange.received_at)
-        if answer.longest_gap >= 0:
-            line.stall_max_ms = to_ms(answer.longest_gap)
-    if timings is not None:
-        _add_engine_facts(line, timings)
     if answer.error or exchange.raised:
         _add_error(line, exchange)
     return line
@@ -194,21 +196,20 @@ def _add_counted(answer: Answer, timings: Timings) -> None:
         answer.max_tokens = timings.max_tokens
 
 
-def _add_engine_facts(line: AccessLine, timings: Timings) -> None:
-    """What only the engine knows. A time (ms) that exceeds the whole request is wrong; a prefill that does takes the
-    queue along, since both come from a clock that the engine never read.
+def _believed(timings: Timings, longest: float) -> tuple[float | None, float | None, float | None, float | None]:
+    """The engine's queue, prefill, decode and tpot (ms). One that exceeds the whole request (`longest`) is wrong; a
+    prefill that does takes the queue along, since both come from a clock that the engine never read.
     """
-    longest, prefill = line.duration_ms, timings.prefill_ms
-    if prefill is None or prefill <= longest:
-        if timings.queue_ms is not None and timings.queue_ms <= longest:
-            line.queue_ms = timings.queue_ms
-        line.prefill_ms = prefill
-    if timings.decode_ms is not None and timings.decode_ms <= longest:
-        line.decode_ms = timings.decode_ms
-    if timings.tpot_ms is not None and timings.tpot_ms <= longest:
-        line.tpot_ms = timings.tpot_ms
-    line.preemptions = timings.preemptions
-    line.corrupted = timings.corrupted
+    queue, prefill, decode, tpot = timings.queue_ms, timings.prefill_ms, timings.decode_ms, timings.tpot_ms
+    if prefill is not None and prefill > longest:
+        queue = prefill = None
+    if queue is not None and queue > longest:
+        queue = None
+    if decode is not None and decode > longest:
+        decode = None
+    if tpot is not None and tpot > longest:
+        tpot = None
+    return queue, prefill, decode, tpot
 
 
 def _add_error(line: AccessLine, exchange: Exchange) -> None:

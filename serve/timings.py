@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +20,22 @@ ENGINE_STALE_S: Final = 30.0
 LONGEST_S: Final = 86_400.0
 """No time of one request is longer: an engine that says so subtracted from a clock it never read."""
 
+_NO_FRACTION: Final = 2.0**52
+"""A float as large as this is a whole number: what is added to it is rounded."""
+_FIELDS: Final = (
+    "e2e_latency",
+    "queued_time",
+    "prefill_time",
+    "decode_time",
+    "mean_time_per_output_token",
+    "finish_reason",
+    "num_prompt_tokens",
+    "num_generation_tokens",
+    "max_tokens_param",
+    "num_cached_tokens",
+    "num_preemptions",
+    "is_corrupted",
+)
 _WORST_FIRST: Final = ("error", "abort", "length", "repetition")
 
 
@@ -39,36 +56,58 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
 
 
-def timings_of(finished: object) -> Timings:
+def timings_of(finished: Any) -> Timings:
     """What vLLM's `FinishedRequestStats` says, as far as it can be believed.
 
-    Its fields are no stable interface: each is looked up by itself, and one that is missing, of another type,
-    negative, not a number or longer than a day is None. A prefill longer than the whole request comes from an
-    engine that keeps no statistics (`--disable-log-stats` with several API servers): the queue time is then
-    made up too. "Not corrupted" is what vLLM also says when it did not look, as is its default: unknown.
+    Its fields are no stable interface: one that is missing, of another type, negative, not a number or longer than a
+    day is None. A prefill longer than the whole request comes from an engine that keeps no statistics
+    (`--disable-log-stats` with several API servers): the queue time is then made up too. "Not corrupted" is what vLLM
+    also says when it did not look, as is its default: unknown.
     """
-    e2e = _ms(getattr(finished, "e2e_latency", None))
-    queue = _ms(getattr(finished, "queued_time", None))
-    raw_prefill = getattr(finished, "prefill_time", None)
-    prefill = _ms(raw_prefill)
-    if e2e is not None and isinstance(raw_prefill, (int, float)) and raw_prefill * 1000 > e2e:
+    try:
+        e2e, queue, prefill = finished.e2e_latency, finished.queued_time, finished.prefill_time
+        decode, tpot, reason = finished.decode_time, finished.mean_time_per_output_token, finished.finish_reason
+        prompt, generated, limit = finished.num_prompt_tokens, finished.num_generation_tokens, finished.max_tokens_param
+        cached, preemptions, corrupted = finished.num_cached_tokens, finished.num_preemptions, finished.is_corrupted
+    except AttributeError:  # of another vLLM: what there is
+        e2e, queue, prefill, decode, tpot, reason, prompt, generated, limit, cached, preemptions, corrupted = (
+            getattr(finished, name, None) for name in _FIELDS
+        )
+    longest_prefill = prefill
+    if not (
+        type(e2e) is type(queue) is type(prefill) is type(decode) is type(tpot) is float
+        and (e2e >= 0 and queue >= 0 and prefill >= 0 and decode >= 0 and tpot >= 0)
+        and e2e + queue + prefill + decode + tpot <= LONGEST_S
+    ):
+        e2e, queue, prefill, decode, tpot = map(_seconds, (e2e, queue, prefill, decode, tpot))
+    if not (
+        type(prompt) is type(generated) is type(limit) is type(cached) is type(preemptions) is int
+        and (prompt >= 0 and generated >= 0 and limit >= 0 and cached >= 0 and preemptions >= 0)
+    ):
+        prompt, generated, limit, cached, preemptions = map(_count, (prompt, generated, limit, cached, preemptions))
+    if e2e is not None and isinstance(longest_prefill, (int, float)) and longest_prefill > e2e:
         queue = prefill = None
-    generated = _count(getattr(finished, "num_generation_tokens", None))
-    reason = getattr(finished, "finish_reason", None)
+    big = _NO_FRACTION  # `to_ms`, without its calls
     return Timings(
-        queue_ms=queue,
-        prefill_ms=prefill,
-        decode_ms=_ms(getattr(finished, "decode_time", None)) if generated else None,
-        tpot_ms=_ms(getattr(finished, "mean_time_per_output_token", None)) if generated and generated > 1 else None,
-        e2e_ms=e2e,
-        cached_tokens=_count(getattr(finished, "num_cached_tokens", None)),
-        preemptions=_count(getattr(finished, "num_preemptions", None)),
-        prompt_tokens=_count(getattr(finished, "num_prompt_tokens", None)),
-        completion_tokens=generated,
-        max_tokens=_count(getattr(finished, "max_tokens_param", None)),
-        corrupted=True if getattr(finished, "is_corrupted", None) is True else None,
-        finish_reason=None if reason is None else str(reason).lower()[:32],
+        None if queue is None else (queue * 1e6 + big - big) / 1000,
+        None if prefill is None else (prefill * 1e6 + big - big) / 1000,
+        (decode * 1e6 + big - big) / 1000 if generated and decode is not None else None,
+        (tpot * 1e6 + big - big) / 1000 if generated and generated > 1 and tpot is not None else None,
+        None if e2e is None else e2e * 1000,
+        cached,
+        preemptions,
+        prompt,
+        generated,
+        limit,
+        True if corrupted is True else None,
+        None if reason is None else _word(reason),
     )
+
+
+@lru_cache(maxsize=64)
+def _word(reason: object) -> str:
+    """A finish reason, which vLLM keeps as an enumeration."""
+    return str(reason).lower()[:32]
 
 
 def merge(one: Timings, other: Timings, *, same_prompt: bool) -> Timings:
@@ -98,8 +137,8 @@ def merge(one: Timings, other: Timings, *, same_prompt: bool) -> Timings:
 class TimingsTable:
     """Timings that wait for their response. Bounded, expiring, constant time a call.
 
-    The engine's id is the response's, or has a suffix: `cmpl-X-0` (the prompt), `resp_X_0` (the turn),
-    `chatcmpl-X_1` (the batch). So an id is kept under what is left without one, and an exact match wins.
+    The engine's id is the response's, or has a number at its end: `cmpl-X-0` (the prompt), `resp_X_0` (the turn),
+    `chatcmpl-X_1` (the batch). An exact match wins; else all that differ by their number belong to the response.
     The lock is free whenever the event loop takes it, since both sides run there.
     """
 
@@ -110,62 +149,72 @@ class TimingsTable:
         self._keep_s = keep_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._groups: dict[str, tuple[float, dict[str, Timings]]] = {}
-        """Base of the id → when it came, and its parts by id. The first is the oldest."""
-        self.waiting = 0
-        """How many ids wait."""
+        self.waiting: dict[str, tuple[float, Timings]] = {}
+        """When each came (seconds, monotonic), and what it is, by the engine's id. The first is the oldest."""
+        self._parts: dict[str, list[str]] = {}
+        """Those of them with a number at their end, by the id without it."""
+        self._oldest = 0.0
+        """No entry came before this."""
 
     def put(self, request_id: str, timings: Timings) -> None:
         """Keep what the engine said of `request_id`; several of one id (`n` > 1) become one."""
-        base = _without_suffix(request_id)
-        now = self._clock()
         with self._lock:
-            group = self._groups.get(base)
-            if group is None:
-                self._groups[base] = (now, {request_id: timings})
-                self.waiting += 1
-            else:
-                parts = group[1]
-                before = parts.get(request_id)
-                if before is None:
-                    self.waiting += 1
-                parts[request_id] = timings if before is None else merge(before, timings, same_prompt=True)
-            self._forget(now)
+            now = self._clock()
+            if now - self._oldest >= self._keep_s:
+                self._forget(now)
+            before = self.waiting.get(request_id)
+            if before is not None:
+                self.waiting[request_id] = (before[0], merge(before[1], timings, same_prompt=True))
+                return
+            self.waiting[request_id] = (now, timings)
+            base = _without_number(request_id)
+            if base is not None:
+                self._parts.setdefault(base, []).append(request_id)
+            if len(self.waiting) > self._capacity:
+                self._forget(now)
 
     def take(self, response_id: str) -> Timings | None:
         """What the engine said of this response, once; None if it said nothing, or too long ago."""
-        base = _without_suffix(response_id)
         with self._lock:
-            self._forget(self._clock())
-            group = self._groups.get(base)
-            if group is not None and response_id in group[1]:
-                self.waiting -= 1
-                if len(group[1]) == 1:
-                    del self._groups[base]
-                return group[1].pop(response_id)
-            group = self._groups.pop(response_id, None)
-            if group is None:
-                return None
-            self.waiting -= len(group[1])
+            now = self._clock()
+            if now - self._oldest >= self._keep_s:
+                self._forget(now)
+            found = self.waiting.pop(response_id, None)
+            if found is not None:
+                if self._parts:
+                    self._part_from(response_id)
+                return found[1]
+            parts = [self.waiting.pop(name)[1] for name in self._parts.pop(response_id, ())]
         merged: Timings | None = None
-        for part in group[1].values():
+        for part in parts:
             merged = part if merged is None else merge(merged, part, same_prompt=False)
         return merged
 
     def _forget(self, now: float) -> None:
-        while self._groups:
-            base = next(iter(self._groups))
-            made, parts = self._groups[base]
-            if self.waiting <= self._capacity and now - made < self._keep_s:
+        """Let go of what is too old or too much, and note how old the rest may be."""
+        self._oldest = now
+        while self.waiting:
+            name = next(iter(self.waiting))
+            made = self.waiting[name][0]
+            if len(self.waiting) <= self._capacity and now - made < self._keep_s:
+                self._oldest = made
                 return
-            del self._groups[base]
-            self.waiting -= len(parts)
+            del self.waiting[name]
+            self._part_from(name)
+
+    def _part_from(self, name: str) -> None:
+        """An id waits no more: neither is it a part of a response."""
+        base = _without_number(name)
+        if base is not None and base in self._parts:
+            self._parts[base].remove(name)
+            if not self._parts[base]:
+                del self._parts[base]
 
 
-def _without_suffix(name: str) -> str:
-    """The id without `-0`, `_12` and the like at its end; the id itself where there is none."""
+def _without_number(name: str) -> str | None:
+    """The id without `-0`, `_12` and the like at its end; None for one that has no such end."""
     base = name.rstrip("0123456789")
-    return base[:-1] if len(base) < len(name) and base.endswith(("-", "_")) else name
+    return base[:-1] if len(base) < len(name) and base.endswith(("-", "_")) else None
 
 
 class EngineLoads:
@@ -197,14 +246,13 @@ class EngineLoads:
 
 
 def to_ms(seconds: float) -> float:
-    """Milliseconds, to the microsecond, of a time that is not negative: a third of the time of `round`."""
-    return int(seconds * 1e6 + 0.5) / 1000
+    """Milliseconds, to the microsecond, of a time up to 70 years: a tenth of the time of `round`."""
+    return (seconds * 1e6 + _NO_FRACTION - _NO_FRACTION) / 1000
 
 
-def _ms(seconds: object) -> float | None:
-    if type(seconds) is not float and type(seconds) is not int:
-        return None
-    return to_ms(seconds) if 0 <= seconds <= LONGEST_S else None  # NaN is not either
+def _seconds(value: object) -> float | None:
+    """A time that can be one. NaN is none: it is neither above nor below anything."""
+    return value if (type(value) is float or type(value) is int) and 0 <= value <= LONGEST_S else None
 
 
 def _count(value: object) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -154,7 +155,7 @@ def test_a_response_finds_the_engines_words_once(engine_id: str, response_id: st
     table.put(engine_id, ONE)
     assert table.take(response_id) == ONE
     assert table.take(response_id) is None
-    assert table.waiting == 0
+    assert len(table.waiting) == 0
 
 
 @pytest.mark.parametrize("other", ["chatcmpl-b", "chatcmpl-", "a-1", "chatcmpl-a-1-1", ""])
@@ -162,7 +163,7 @@ def test_another_response_finds_nothing(other: str) -> None:
     table = TimingsTable()
     table.put("chatcmpl-a-1", ONE)
     assert table.take(other) is None
-    assert table.waiting == 1
+    assert len(table.waiting) == 1
 
 
 def test_an_exact_id_wins_over_one_that_differs_by_its_number() -> None:
@@ -171,7 +172,7 @@ def test_an_exact_id_wins_over_one_that_differs_by_its_number() -> None:
     table.put("chatcmpl-job", TWO)
     assert table.take("chatcmpl-job") == TWO
     assert table.take("chatcmpl-job-1") == ONE
-    assert table.waiting == 0
+    assert len(table.waiting) == 0
 
 
 def test_the_same_id_twice_is_one_prompt_and_numbered_ids_are_several() -> None:
@@ -182,7 +183,7 @@ def test_the_same_id_twice_is_one_prompt_and_numbered_ids_are_several() -> None:
     found = table.take("cmpl-x")
     assert found is not None
     assert (found.prompt_tokens, found.completion_tokens) == (20, 12)
-    assert table.waiting == 0
+    assert len(table.waiting) == 0
 
 
 def test_what_nobody_asks_for_expires() -> None:
@@ -194,14 +195,14 @@ def test_what_nobody_asks_for_expires() -> None:
     now = 60.0
     assert table.take("a") is None
     assert table.take("b") == TWO
-    assert table.waiting == 0
+    assert len(table.waiting) == 0
 
 
 def test_a_full_table_forgets_the_oldest() -> None:
     table = TimingsTable(capacity=3)
     for engine_id in ("a", "b-0", "b-1", "c"):
         table.put(engine_id, ONE)
-    assert table.waiting == 3
+    assert len(table.waiting) == 3
     assert table.take("a") is None
     assert table.take("c") == ONE
     assert table.take("b") is not None
@@ -210,17 +211,52 @@ def test_a_full_table_forgets_the_oldest() -> None:
 IDS = st.sampled_from(["a", "a-0", "a-1", "a_1", "a-0-0", "b", "b-7", "-1", ""])
 
 
+class PlainTable:
+    """The same promise in the plainest words: a list of (when, id, timings), the oldest first."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, str, Timings]] = []
+
+    def put(self, now: float, name: str, timings: Timings) -> None:
+        self.rows = [row for row in self.rows if now - row[0] < 60]
+        for number, (at, other, before) in enumerate(self.rows):
+            if other == name:
+                self.rows[number] = (at, name, merge(before, timings, same_prompt=True))
+                return
+        self.rows = [*self.rows, (now, name, timings)][-5:]
+
+    def take(self, now: float, name: str) -> Timings | None:
+        self.rows = [row for row in self.rows if now - row[0] < 60]
+        found = [row for row in self.rows if row[1] == name]
+        if not found:
+            found = [
+                row
+                for row in self.rows
+                if re.fullmatch(r"(.*)[-_][0-9]+", row[1]) and re.sub(r"[-_][0-9]+$", "", row[1]) == name
+            ]
+        self.rows = [row for row in self.rows if row not in found]
+        merged = None
+        for _, _, timings in found:
+            merged = timings if merged is None else merge(merged, timings, same_prompt=False)
+        return merged
+
+
 @given(st.lists(st.tuples(st.booleans(), IDS, st.integers(0, 30)), max_size=60))
-def test_the_table_never_raises_and_always_knows_its_size(steps: list[tuple[bool, str, int]]) -> None:
+def test_the_table_keeps_its_promise_in_any_order_of_calls(steps: list[tuple[bool, str, int]]) -> None:
     now = 0.0
-    table = TimingsTable(capacity=5, keep_s=60, clock=lambda: now)
-    for is_put, name, seconds in steps:
+    table, plain = TimingsTable(capacity=5, keep_s=60, clock=lambda: now), PlainTable()
+    for number, (is_put, name, seconds) in enumerate(steps):
         now += seconds
         if is_put:
-            table.put(name, ONE)
+            told = Timings(e2e_ms=float(number), prompt_tokens=1, completion_tokens=1 << number % 30)
+            table.put(name, told)
+            plain.put(now, name, told)
         else:
-            table.take(name)
-        assert table.waiting == sum(len(parts) for _, parts in table._groups.values()) <= 5
+            assert table.take(name) == plain.take(now, name)
+        assert len(table.waiting) <= 5
+        assert sorted(part for parts in table._parts.values() for part in parts) == sorted(
+            name for name in table.waiting if re.search("[-_][0-9]+$", name)
+        )
 
 
 # --- loads -----------------------------------------------------------------------------------------------------------
