@@ -18,12 +18,12 @@ class Message(msgspec.Struct, gc=False):
     """A chat message, or a delta of one."""
 
     content: Any = None
-    reasoning: Any = None
-    reasoning_content: Any = None
     refusal: Any = None
     audio: Any = None
-    tool_calls: Any = None
     function_call: Any = None
+    tool_calls: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):

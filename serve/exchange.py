@@ -11,7 +11,7 @@ import msgspec
 
 from serve import identity
 from serve.answer import Answer
-from serve.response_reader import EVENT_STREAM, Reader, reader_for
+from serve.response_reader import Media, Reader, media_of, reader_for
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -85,7 +85,7 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     async def receive(self) -> Message:
         """Receive for the app."""
         message = await self.server_receive()
-        if message.get("type") == "http.disconnect" and self.final_at is None:
+        if "body" not in message and message.get("type") == "http.disconnect" and self.final_at is None:
             self.left = True
             self.read_rest()  # what is sent from now on reaches nobody
         return message
@@ -155,16 +155,25 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
         is_first = self.status is None and not self.left
         if is_first:
             self.status = status
-        names = dict(headers)
-        if not b"".join(names).islower():
-            names = {name.lower(): value for name, value in headers}
-        if is_first:
-            content_type = names.get(b"content-type", b"").lower()
-            self.stream = content_type.startswith(EVENT_STREAM)
-            if self.generates or status >= 400:
-                self.reader = reader_for(self.answer, status, content_type, names)
-        if b"x-request-id" not in names:
+        content_type = encoding = metadata = b""
+        has_id = False
+        for given, value in headers:
+            name = bytes.lower(given)
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-encoding":
+                encoding = value
+            elif name == b"metadata":
+                metadata = value
+            elif name == b"x-request-id":
+                has_id = True
+        if not has_id:
             headers.append((b"x-request-id", self.request_id))
+        if is_first:
+            media = media_of(content_type)
+            self.stream = media is Media.EVENTS
+            if self.generates or status >= 400:
+                self.reader = reader_for(self.answer, status, media, encoding, metadata)
 
     def read(self) -> None:
         """Read what was sent since the last time."""
@@ -221,7 +230,7 @@ def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: b
 
     None for one that gets no line unless all are wanted: preflights, and what monitors ask every few seconds.
     """
-    is_monitor, generates = _kind(scope.get("method"), scope.get("path", ""), scope.get("root_path", ""))
+    is_monitor, generates = _kind(scope["method"], scope["path"], scope.get("root_path", ""))
     if is_monitor and not log_all:
         return None
     at = log.monotonic()

@@ -93,7 +93,7 @@ def timings_of(finished: Any) -> Timings:
         None if prefill is None else (prefill * 1e6 + big - big) / 1000,
         (decode * 1e6 + big - big) / 1000 if generated and decode is not None else None,
         (tpot * 1e6 + big - big) / 1000 if generated and generated > 1 and tpot is not None else None,
-        None if e2e is None else e2e * 1000,
+        None if e2e is None else (e2e * 1e6 + big - big) / 1000,
         cached,
         preemptions,
         prompt,
