@@ -225,7 +225,7 @@ class Bench:
     def _settle(self) -> None:
         """Wait, without CPU, until the writing thread has nothing left; also where there is no log, to be alike."""
         time.sleep(0.025)
-        while not self.writer._queue.empty():
+        while self.writer._waiting:
             time.sleep(0.025)
 
     def rounds(self, scenario: Scenario, rounds: int) -> list[tuple[float, float]]:
@@ -250,7 +250,7 @@ class Bench:
                 kind = kinds[start // BURST % 2]
                 app = AccessLogMiddleware(make_app(kind), log=self.log)
                 self.loop.run_until_complete(drive(app, kind, min(BURST, count - start), logged=True))
-                while self.writer._queue.qsize() > 2 * BURST:
+                while len(self.writer._waiting) > 2 * BURST:
                     time.sleep(0.005)
             self._settle()
             sizes.append(resident_bytes())

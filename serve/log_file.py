@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -45,16 +45,16 @@ class LogFile:
         if self._wanted != STDOUT:
             self._ready(0)
 
-    def append(self, lines: Sequence[bytes]) -> tuple[int, OSError | None]:
-        """Write `lines`, each of which ends in a newline, in their order and in one `write` as a rule.
+    def append(self, lines: bytes) -> tuple[int, OSError | None]:
+        """Write `lines`, each of which ends in a newline, in one `write` as a rule.
 
-        Returns how many of them are in the file as a whole line, and the error that kept the rest out.
+        Returns how many of their bytes are in the file as whole lines, and the error that kept the rest out.
         """
         done = 0
         try:
             while done < len(lines):
-                todo = lines[done:] if self._wanted != STDOUT else _first(lines, done, PIPE_WRITE)
-                done += self._append_once(todo)
+                end = len(lines) if self._wanted != STDOUT else _cut(lines, done, PIPE_WRITE)
+                done += self._append_once(lines[done:end])
         except OSError as error:
             self._close_file()
             return done, error
@@ -68,30 +68,25 @@ class LogFile:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def _append_once(self, lines: Sequence[bytes]) -> int:
-        size = sum(map(len, lines))
+    def _append_once(self, lines: bytes) -> int:
+        size = len(lines)
         fd = 1 if self._wanted == STDOUT else self._ready(size)
         prefix = b"\n" if self._torn else b""
-        written = self._write(fd, prefix + b"".join(lines))
+        written = self._write(fd, prefix + lines)
         if written <= 0:
             raise OSError(errno.EIO, "nothing could be written", self.path)
         if written == size + len(prefix):
             self._torn = False
-            return len(lines)
+            return size
         return self._after_short_write(lines, written - len(prefix))
 
-    def _after_short_write(self, lines: Sequence[bytes], written: int) -> int:
-        """How many lines are whole after `written` bytes of them; notes whether a torn piece follows them."""
-        done = 0
-        while done < len(lines) and written >= len(lines[done]):
-            written -= len(lines[done])
-            done += 1
-        self._torn = written > 0
-        if self._torn and written == len(lines[done]) - 1:
-            done += (
-                1  # only its newline is missing, and the next write begins with one: writing it again would double it
-            )
-        return done
+    def _after_short_write(self, lines: bytes, written: int) -> int:
+        """How long the whole lines are after `written` bytes; notes whether a torn piece follows them."""
+        whole = lines.rfind(b"\n", 0, written) + 1
+        self._torn = written > whole
+        if self._torn and lines.startswith(b"\n", written):
+            whole = written + 1  # its newline is missing, and the next write begins with one: again would double it
+        return whole
 
     # --- the file at its path ---------------------------------------------------------------------------------------
 
@@ -178,13 +173,9 @@ def _lock_path(path: str) -> str:
     return os.path.join(directory, f".{name}.lock")  # noqa: PTH118 - as above
 
 
-def _first(lines: Sequence[bytes], start: int, limit: int) -> Sequence[bytes]:
-    """The lines from `start` on that fit into `limit` bytes together; one at least."""
-    end, size = start + 1, len(lines[start])
-    while end < len(lines) and size + len(lines[end]) <= limit:
-        size += len(lines[end])
-        end += 1
-    return lines[start:end]
+def _cut(lines: bytes, start: int, limit: int) -> int:
+    """Where the lines from `start` on end that fit into `limit` bytes together; one at least."""
+    return lines.rfind(b"\n", start, start + limit) + 1 or lines.find(b"\n", start) + 1
 
 
 def _stat(path: str) -> os.stat_result | None:

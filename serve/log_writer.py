@@ -7,9 +7,10 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Final
 
 import msgspec
@@ -56,7 +57,10 @@ class LogWriter:
         self._reset()
 
     def _reset(self) -> None:
-        self._queue: SimpleQueue[Line | None] = SimpleQueue()
+        self._waiting: deque[Line] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rung to wake the thread."""
+        self._asleep = False
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # of the counter alone
         self._lost = 0
@@ -80,18 +84,21 @@ class LogWriter:
 
     def put(self, line: Line) -> None:
         """Queue one line, which is the writer's from now on. A full queue or a closed writer counts it as lost."""
-        if self._closed or self._queue.qsize() >= QUEUE_LINES:
+        if self._closed or len(self._waiting) >= QUEUE_LINES:
             self._count_lost(1)
             return
-        self._queue.put(line)
-        if self._thread is None and self._started:  # a forked child: its parent's thread did not come with it
+        self._waiting.append(line)
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
+        elif self._thread is None and self._started:  # a forked child: its parent's thread did not come with it
             with suppress(RuntimeError):  # no thread to be had: the lines wait, and a full queue counts them
                 self._start_thread()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what is queued, for at most `timeout_s` seconds, and stop. Safe to call twice."""
         self._closed = True
-        self._queue.put(None)
+        self._bell.put(None)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
@@ -108,45 +115,52 @@ class LogWriter:
             self._file.open()
         except Exception as error:
             self._warn(f"cannot open {self._file.path}: {error}")
-        open_ended = True
-        while open_ended:
-            batch: list[Line] = []
-            open_ended = self._gather(batch)
-            try:
-                self._write(batch)
-            except Exception as error:  # a defect of ours must not end the log
-                self._count_lost(len(batch))
-                self._warn(f"cannot write a batch: {error!r}")
-            if open_ended and len(batch) < BATCH_LINES:
+        while self._wait():
+            if self._write_batch() < BATCH_LINES and not self._closed:
                 time.sleep(GATHER_S)
         self._file.close()
 
-    def _gather(self, batch: list[Line]) -> bool:
-        """Wait for a line, and take what else is there. False: the writer was closed, this is the last batch."""
-        line = self._queue.get()
-        with suppress(Empty):
-            while line is not None:
-                batch.append(line)
-                if len(batch) == BATCH_LINES:
-                    return True
-                line = self._queue.get_nowait()
-            return False
+    def _wait(self) -> bool:
+        """Wait for a line. False: there is none, and none will come."""
+        while not self._waiting:
+            if self._closed:
+                return bool(self._waiting)  # one may have come between the two looks
+            self._asleep = True  # from here on whoever puts a line rings
+            if not self._waiting and not self._closed:
+                self._bell.get()
+            self._asleep = False
         return True
 
+    def _write_batch(self) -> int:
+        """Write what waits, so many lines at most; how many these were."""
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_LINES))]
+        try:
+            self._write(batch)
+        except Exception as error:  # a defect of ours must not end the log
+            self._count_lost(len(batch))
+            self._warn(f"cannot write a batch: {error!r}")
+        return len(batch)
+
     def _write(self, batch: list[Line]) -> None:
-        lines: list[bytes] = []
-        for line in batch:
-            try:
-                lines.append(_ENCODER.encode(line) + b"\n")
-            except Exception as error:
-                self._count_lost(1)
-                self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
-        kept, failure = self._file.append(lines)
+        try:
+            lines = _ENCODER.encode_lines(batch)
+        except Exception:  # some line of these
+            lines = b"".join(map(self._rendered, batch))
+        done, failure = self._file.append(lines)
         if failure is not None:
-            self._count_lost(len(lines) - kept)
+            self._count_lost(lines.count(b"\n", done))
             self._warn(f"cannot write {self._file.path}: {failure}")
         elif self._file.cannot_rotate is not None:
             self._warn(f"cannot rotate {self._file.path}: {self._file.cannot_rotate}")
+
+    def _rendered(self, line: Line) -> bytes:
+        """One line; nothing where it cannot be."""
+        try:
+            return _ENCODER.encode(line) + b"\n"
+        except Exception as error:
+            self._count_lost(1)
+            self._warn(f"cannot write a line: {type(error).__name__}")  # its text may quote the line
+            return b""
 
     def _count_lost(self, lines: int) -> None:
         with self._lock:
