@@ -141,30 +141,37 @@ class Answer(msgspec.Struct, gc=False):
             return
         get = usage.get
         prompt, completion = get("prompt_tokens"), get("completion_tokens")
-        if type(prompt) is not int or prompt < 0:
-            prompt = None
-        if type(completion) is not int or completion < 0:
-            completion = None
-        inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
-        cached = None
-        if prompt is None and completion is None and get("type") != "duration":
-            prompt, completion = _count(get("input_tokens")), _count(get("output_tokens"))
-            inputs, outputs = get("input_tokens_details"), get("output_tokens_details")
-            cached = _count(get("cache_read_input_tokens"))
-            if prompt is not None:  # in the messages dialect the input excludes what the cache gave or took
-                prompt += (cached or 0) + (_count(get("cache_creation_input_tokens")) or 0)
-        if prompt is not None:
+        if prompt is None and completion is None:
+            if get("type") != "duration":
+                self._usage_of_messages(usage, started=started)
+            return
+        if type(prompt) is int and prompt >= 0:
             self.prompt_tokens = prompt
+        if type(completion) is int and completion >= 0:
+            self.completion_tokens = completion
+        inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
+        if inputs is not None or outputs is not None:
+            self._usage_details(inputs, outputs)
+
+    def _usage_of_messages(self, usage: dict[str, Any], *, started: bool) -> None:
+        """Token counts of the messages dialect and of the responses one, which name them alike."""
+        get = usage.get
+        prompt, completion, cached = map(_count, map(get, ("input_tokens", "output_tokens", "cache_read_input_tokens")))
+        if prompt is not None:  # in the messages dialect the input excludes what the cache gave or took
+            self.prompt_tokens = prompt + (cached or 0) + (_count(get("cache_creation_input_tokens")) or 0)
         if completion is not None and not started:
             self.completion_tokens = completion
-        if inputs is not None and isinstance(inputs, dict):
-            cached = _count(inputs.get("cached_tokens"))
         if cached is not None:
             self.cached_tokens = cached
-        if outputs is not None and isinstance(outputs, dict):
-            reasoning = _count(outputs.get("reasoning_tokens"))
-            if reasoning is not None:
-                self.reasoning_tokens = reasoning
+        self._usage_details(get("input_tokens_details"), get("output_tokens_details"))
+
+    def _usage_details(self, inputs: Any, outputs: Any) -> None:
+        cached = _count(inputs.get("cached_tokens")) if isinstance(inputs, dict) else None
+        if cached is not None:
+            self.cached_tokens = cached
+        reasoning = _count(outputs.get("reasoning_tokens")) if isinstance(outputs, dict) else None
+        if reasoning is not None:
+            self.reasoning_tokens = reasoning
 
     def failed(self, error_type: Any, code: Any, param: Any) -> None:
         """Take an error's kind, never its message, which echoes what the user wrote."""
