@@ -147,7 +147,7 @@ class Answer(msgspec.Struct, gc=False):
             return
         if type(prompt) is int and prompt >= 0:
             self.prompt_tokens = prompt
-        if type(completion) is int and completion >= 0:
+        if type(completion) is int and completion >= 0 and not started:
             self.completion_tokens = completion
         inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
         if inputs is not None or outputs is not None:

@@ -23,6 +23,8 @@ BUNDLE: Final = 64
 reader's code between two of them."""
 SMALL: Final = 4096
 """A larger chunk is not kept, bytes."""
+LONGEST_KEPT: Final = 256
+"""Of a longer path it is not remembered what it is: clients choose it, and there is no limit to it."""
 CLIENT_LEFT: Final = 499
 RAISED: Final = 500
 
@@ -46,7 +48,7 @@ class Log(Protocol):
         """A part of the access log failed, with the error at hand."""
 
 
-class Exchange(msgspec.Struct, eq=False, gc=False):
+class Exchange(msgspec.Struct, eq=False):
     """A request from the moment it was received (seconds, monotonic) until its line is written.
 
     `receive` and `send` are what the app is given in place of the server's: they look at what passes, never receive
@@ -79,6 +81,13 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
     written: bool = False
     tells_by_error: bool | None = None
     """The server says by an `OSError` of `send` that the client is gone; None before it mattered."""
+
+    __repr__ = object.__repr__
+    """Without the fields: whoever shows `receive` or `send`, as error trackers do, would show the key among them."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Nothing, as above."""
+        return []
 
     # --- what passes ---
 
@@ -170,7 +179,7 @@ class Exchange(msgspec.Struct, eq=False, gc=False):
         if not has_id:
             headers.append((b"x-request-id", self.request_id))
         if is_first:
-            media = media_of(content_type)
+            media = media_of(bytes(content_type))
             self.stream = media is Media.EVENTS
             if self.generates or status >= 400:
                 self.reader = reader_for(self.answer, status, media, encoding, metadata)
@@ -230,7 +239,9 @@ def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: b
 
     None for one that gets no line unless all are wanted: preflights, and what monitors ask every few seconds.
     """
-    is_monitor, generates = _kind(scope["method"], scope["path"], scope.get("root_path", ""))
+    path: str = scope["path"]
+    kind_of = _kind if len(path) <= LONGEST_KEPT else _kind.__wrapped__
+    is_monitor, generates = kind_of(scope["method"], path, scope.get("root_path", ""))
     if is_monitor and not log_all:
         return None
     at = log.monotonic()

@@ -17,6 +17,7 @@ from typing import Any, Final
 from serve.settings import Settings
 
 KEY_BYTES: Final = 32
+LONGEST_ADDRESS: Final = 64
 MOST_KEYS: Final = 4096
 """Keys whose ids are kept."""
 
@@ -55,12 +56,14 @@ def trace_id(traceparent: bytes) -> str | None:
     return match[1].decode("ascii")
 
 
-@lru_cache(maxsize=64)
 def shown(value: bytes | None, length: int) -> str | None:
     """A header's value as text of at most `length` characters, without control characters; None when empty."""
-    if value is None:
-        return None
-    text = value[:length].decode("latin-1")
+    return None if value is None else _printable(value if len(value) <= length else value[:length])
+
+
+@lru_cache(maxsize=64)
+def _printable(value: bytes) -> str | None:
+    text = value.decode("latin-1")
     if not text.isprintable():
         text = "".join(filter(str.isprintable, text))
     return text.strip() or None
@@ -75,7 +78,8 @@ def client_address(peer: str | None, forwarded_for: bytes | None, settings: Sett
     if not forwarded_for or not settings.trusts(peer):
         return peer
     for part in reversed(forwarded_for.decode("latin-1").split(",")[-32:]):
-        address = _address(part.strip())
+        text = part.strip()
+        address = _address(text) if len(text) <= LONGEST_ADDRESS else None
         if address is None:
             break  # whatever stands left of nonsense is worth no more
         peer = address
@@ -98,7 +102,7 @@ def _address(text: str) -> str | None:
 
 
 class ApiKeys:
-    """Tells callers apart by the keys that they present. Of a key that was seen only Python's own hash is kept.
+    """Tells callers apart by the keys that they present. Of a key that was seen only a salted hash is kept.
 
     Args:
         secret: what the ids are keyed by; without it there are none.
@@ -106,13 +110,14 @@ class ApiKeys:
 
     def __init__(self, secret: bytes | None = None) -> None:
         self._keyed = None if secret is None else hashlib.blake2b(digest_size=6, key=secret)
+        self._salt = os.urandom(16)  # Python's hash has one of its own, unless PYTHONHASHSEED is set
         self._ids: dict[int, str | None] = {}
 
     def id_of(self, authorization: bytes | None, x_api_key: bytes | None) -> str | None:
         """12 hex digits that stand for the Bearer token, else the x-api-key, and do not tell it. None without one."""
         if self._keyed is None or (authorization is None and x_api_key is None):
             return None
-        presented = hash((authorization, x_api_key))  # 64 bits of which this process has the secret; an id has 48
+        presented = hash((self._salt, authorization, x_api_key))  # 64 bits; an id has 48
         if presented in self._ids:
             return self._ids[presented]
         if len(self._ids) >= MOST_KEYS:

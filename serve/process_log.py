@@ -166,12 +166,13 @@ class ProcessLog:
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange | None:
         """A request was received; None where it gets no line."""
         try:
+            exchange = received(self, scope, receive, send, log_all=self.settings.log_all)
+            if exchange is None:
+                return None
             if not self._open:  # a server without lifespan
                 self.start()
                 self.started(scope.get("app"), None)
-            exchange = received(self, scope, receive, send, log_all=self.settings.log_all)
-            if exchange is not None:
-                self.in_flight.enter(exchange)
+            self.in_flight.enter(exchange)
         except Exception:
             self.complain("the start of a request")
             return None

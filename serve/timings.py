@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
@@ -100,11 +101,11 @@ def timings_of(finished: Any) -> Timings:
         generated,
         limit,
         True if corrupted is True else None,
-        None if reason is None else _word(reason),
+        None if reason is None else _word(reason if isinstance(reason, Enum) else str(reason)),
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)
 def _word(reason: object) -> str:
     """A finish reason, which vLLM keeps as an enumeration."""
     return str(reason).lower()[:32]
@@ -151,7 +152,7 @@ class TimingsTable:
         self._lock = threading.Lock()
         self.waiting: dict[str, tuple[float, Timings]] = {}
         """When each came (seconds, monotonic), and what it is, by the engine's id. The first is the oldest."""
-        self._parts: dict[str, list[str]] = {}
+        self._parts: dict[str, dict[str, None]] = {}
         """Those of them with a number at their end, by the id without it."""
         self._oldest = 0.0
         """No entry came before this."""
@@ -169,7 +170,7 @@ class TimingsTable:
             self.waiting[request_id] = (now, timings)
             base = _without_number(request_id)
             if base is not None:
-                self._parts.setdefault(base, []).append(request_id)
+                self._parts.setdefault(base, {})[request_id] = None
             if len(self.waiting) > self._capacity:
                 self._forget(now)
 
@@ -206,7 +207,7 @@ class TimingsTable:
         """An id waits no more: neither is it a part of a response."""
         base = _without_number(name)
         if base is not None and base in self._parts:
-            self._parts[base].remove(name)
+            del self._parts[base][name]
             if not self._parts[base]:
                 del self._parts[base]
 

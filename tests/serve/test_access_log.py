@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import tracemalloc
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.pretty import pretty_repr
 
 from logproc.record import REQUEST_FIELDS, line_id_bytes
 from serve import process_log as process_log_module
@@ -569,6 +572,60 @@ def test_without_a_lifespan_the_log_begins_with_the_first_request(tmp_path: Path
     log.stop("exit")
     log.stop("exit")
     assert [line["reason"] for line in lines.events("server_stopped")] == ["exit"]
+
+
+def test_a_monitor_that_asks_before_the_first_request_does_not_begin_the_log(tmp_path: Path) -> None:
+    log = process_log(tmp_path, lines := Lines())
+    serve_once(answering(ANSWER), log, http_scope("/health", "GET"))
+    assert lines.lines == []
+    log.stop("exit")
+    serve_once(answering(ANSWER), log, http_scope("/health", "GET"))
+    assert lines.lines == []
+
+
+def test_a_request_that_the_app_keeps_in_its_own_state_is_let_go_with_it(tmp_path: Path) -> None:
+    class Kept:
+        pass
+
+    kept: list[weakref.ref[Kept]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["request"] = mark = Kept()
+        mark.receive, mark.send = receive, send  # type: ignore[attr-defined]
+        kept.append(weakref.ref(mark))
+        await answering(ANSWER)(scope, receive, send)
+
+    log = process_log(tmp_path, Lines())
+    serve_once(app, log)
+    gc.collect()
+    assert [mark() for mark in kept] == [None]
+
+
+def test_what_the_app_is_given_does_not_show_the_headers_to_those_who_print_it(tmp_path: Path) -> None:
+    shown = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        shown.append(repr(receive) + repr(send) + pretty_repr(receive) + pretty_repr(send.__self__))
+        await answering(ANSWER)(scope, receive, send)
+
+    serve_once(app, process_log(tmp_path, Lines()), http_scope(headers={"authorization": "Bearer sk-marker"}))
+    assert "sk-marker" not in shown[0]
+
+
+def test_nothing_long_that_a_client_chose_stays_in_memory(tmp_path: Path) -> None:
+    log = process_log(tmp_path, Lines(), user_header=b"x-user")
+    serve_once(answering(ANSWER), log)
+    gc.collect()
+    tracemalloc.start()
+    for number in range(20):
+        long = f"{number}" + "x" * 500_000
+        scope = http_scope("/" + long, headers={"user-agent": long, "x-user": long, "authorization": long})
+        serve_once(answering(ANSWER), log, scope)
+    del long, scope
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 400_000
 
 
 def test_requests_are_counted_while_they_run(tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_no_key_stays_in_memory_and_few_ids_do(monkeypatch: pytest.MonkeyPatch) 
     assert b"sk-" not in pickle.dumps(keys._ids)
 
 
+def test_what_is_kept_of_a_key_cannot_be_compared_with_a_guess_made_elsewhere() -> None:
+    one, other = identity.ApiKeys(b"x" * 32), identity.ApiKeys(b"x" * 32)
+    assert one.id_of(b"Bearer sk-1", b"sk-2") == other.id_of(b"Bearer sk-1", b"sk-2")
+    assert set(one._ids).isdisjoint(other._ids)
+
+
 def test_the_secret_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "new" / "access.key"
     secret = identity.load_hash_key(str(file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from enum import IntEnum
 from types import SimpleNamespace
 
 import pytest
@@ -98,6 +99,17 @@ def test_not_corrupted_is_unknown_since_the_engine_looks_only_when_told_to() -> 
     assert timings_of(finished(is_corrupted=False)).corrupted is None
     assert timings_of(finished(is_corrupted=1)).corrupted is None
     assert timings_of(finished(is_corrupted=True)).corrupted is True
+
+
+def test_a_finish_reason_of_any_type_is_a_word_of_its_own() -> None:
+    class Reason(IntEnum):
+        STOP = 0
+
+        def __str__(self) -> str:
+            return "stop"
+
+    words = [timings_of(finished(finish_reason=reason)).finish_reason for reason in (False, 0, Reason.STOP, ["x"], "A")]
+    assert words == ["false", "0", "stop", "['x']", "a"]
 
 
 def test_an_engine_that_tells_nothing_gives_nothing() -> None:
