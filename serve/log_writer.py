@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import msgspec
@@ -22,8 +22,9 @@ DEFAULT_MAX_BYTES: Final = 256 << 20
 DEFAULT_KEEP: Final = 5
 QUEUE_LINES: Final = 10_000
 BATCH_LINES: Final = 500
-GATHER_S: Final = 0.02
-"""Between two batches: a line after a pause is written at once, a flood is written fifty times a second."""
+GATHER_S: Final = 0.1
+"""Between two batches: a line after a pause is written at once, a flood is written ten times a second. Each time the
+server must hand the interpreter over and take it back: at fifty times a second that was most of what the log cost."""
 WARN_EVERY_S: Final = 60.0
 
 _LOG: Final = logging.getLogger("logproc.serve")
@@ -117,7 +118,8 @@ class LogWriter:
             self._warn(f"cannot open {self._file.path}: {error}")
         while self._wait():
             if self._write_batch() < BATCH_LINES and not self._closed:
-                time.sleep(GATHER_S)
+                with suppress(Empty):  # only the end rings now
+                    self._bell.get(timeout=GATHER_S)
         self._file.close()
 
     def _wait(self) -> bool:
