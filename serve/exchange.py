@@ -101,6 +101,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send for the app. Not a coroutine of its own: for the chunk of a stream that would be half of the cost."""
+        is_final = False
         try:
             kind = message["type"]
             if kind == _BODY and message.get("more_body"):
@@ -118,35 +119,25 @@ class Exchange(msgspec.Struct, eq=False):
                 message = {**message, "headers": headers}
                 self.start(message["status"], headers)
             elif kind in _BODIES and not message.get("more_body"):
-                return self._send_final(message)
+                is_final = True
+                if self.reader is not None and (body := message.get("body")):
+                    self.bodies.append(body)
+                    self.moments.append(self.log.monotonic())
+                if self.final_at is None:
+                    self.final_at = self.log.monotonic()  # from here on a client that leaves has its answer
         except Exception:
             self._stop_reading()
-        return self._watched(message)
+        return self._watched(message, is_final=is_final)
 
-    async def _watched(self, message: Message) -> None:
+    async def _watched(self, message: Message, *, is_final: bool = False) -> None:
+        """Send, and note whether that failed; after the last body the request is over."""
         try:
             await self.server_send(message)
         except OSError:
             if not self.written:
                 self.left = True
             raise
-
-    async def _send_final(self, message: Message) -> None:
-        try:
-            if self.reader is not None and (body := message.get("body")):
-                self.bodies.append(body)
-                self.moments.append(self.log.monotonic())
-            if self.final_at is None:
-                self.final_at = self.log.monotonic()  # from here on a client that leaves has its answer
-        except Exception:
-            self._stop_reading()
-        try:
-            await self.server_send(message)
-        except OSError:
-            if not self.written:
-                self.left = True
-            raise
-        if not self.written:
+        if is_final and not self.written:
             try:
                 self.final_at = self.log.monotonic()
             except Exception:
