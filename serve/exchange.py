@@ -11,7 +11,7 @@ import msgspec
 
 from serve import identity
 from serve.answer import Answer
-from serve.response_reader import Media, Reader, media_of, reader_for
+from serve.response_reader import Reader, media_of, reader_for
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -119,12 +119,12 @@ class Exchange(msgspec.Struct, eq=False):
                 message = {**message, "headers": headers}
                 self.start(message["status"], headers)
             elif kind in _BODIES and not message.get("more_body"):
-                is_final = True
+                is_final, at = True, self.log.monotonic()
                 if self.reader is not None and (body := message.get("body")):
                     self.bodies.append(body)
-                    self.moments.append(self.log.monotonic())
+                    self.moments.append(at)
                 if self.final_at is None:
-                    self.final_at = self.log.monotonic()  # from here on a client that leaves has its answer
+                    self.final_at = at  # from here on a client that leaves has its answer
         except Exception:
             self._stop_reading()
         return self._watched(message, is_final=is_final)
@@ -171,7 +171,7 @@ class Exchange(msgspec.Struct, eq=False):
             headers.append((b"x-request-id", self.request_id))
         if is_first:
             media = media_of(bytes(content_type))
-            self.stream = media is Media.EVENTS
+            self.stream = media == "events"
             if self.generates or status >= 400:
                 self.reader = reader_for(self.answer, status, media, encoding, metadata)
 

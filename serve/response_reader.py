@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -59,12 +58,8 @@ class JsonBody(msgspec.Struct, eq=False, gc=False):
             take_body(self.answer, document, failed=self.failed)
 
 
-class Media(Enum):
-    """Kinds of body that tell something."""
-
-    EVENTS = "text/event-stream"
-    JSON = "json"
-    VECTORS = "application/octet-stream"
+Media = Literal["events", "json", "vectors"]
+"""Kinds of body that tell something. No enumeration: to look up a member takes as long as all that is done with it."""
 
 
 @lru_cache(maxsize=64)
@@ -72,10 +67,10 @@ def media_of(content_type: bytes) -> Media | None:
     """The kind of body under this Content-Type; None for one that could not be read."""
     content_type = content_type.lower()
     if content_type.startswith(b"text/event-stream"):
-        return Media.EVENTS
+        return "events"
     if b"json" in content_type:
-        return Media.JSON
-    return Media.VECTORS if content_type.startswith(b"application/octet-stream") else None
+        return "json"
+    return "vectors" if content_type.startswith(b"application/octet-stream") else None
 
 
 def reader_for(
@@ -92,10 +87,10 @@ def reader_for(
     """
     if media is None or (encoding and encoding.lower() != b"identity"):
         return None
-    if media is Media.EVENTS:
+    if media == "events":
         return EventStream(answer)
     body = JsonBody(answer, status >= 400)
-    if media is Media.JSON:
+    if media == "json":
         return body
     if metadata:
         body.close([metadata])

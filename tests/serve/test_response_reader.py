@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from serve import clip
 from serve.answer import Answer
 from serve.dialects import Choice, Document, Message, decode
-from serve.response_reader import Media, media_of, reader_for
+from serve.response_reader import media_of, reader_for
 
 KEYS = [*Document.__struct_fields__, *Choice.__struct_fields__, *Message.__struct_fields__, "prompt_tokens", "reason"]
 
@@ -22,7 +22,7 @@ KEYS = [*Document.__struct_fields__, *Choice.__struct_fields__, *Message.__struc
 def _read(body: Any, status: int = 200, size: int | None = None) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = Answer()
-    reader = reader_for(answer, status, Media.JSON)
+    reader = reader_for(answer, status, "json")
     assert reader is not None
     size = size or len(raw) or 1
     for start in range(0, len(raw), size):
@@ -214,7 +214,7 @@ def test_an_error_body_with_status_200_is_an_error_all_the_same() -> None:
 )
 def test_no_json_of_any_shape_raises(body: Any, status: int) -> None:
     _read(body, status)
-    stream = reader_for(Answer(), 200, Media.EVENTS)
+    stream = reader_for(Answer(), 200, "events")
     assert stream is not None
     stream.feed([b"data: " + json.dumps(body).encode() + b"\n\n"], [0.0])
     stream.close()
