@@ -22,6 +22,12 @@ class Alerts:
         self._seq = 0
         self.newest: dict[str, Alert] = {}
         """By id, in the order in which they began."""
+        self._fired: set[str] = set()
+
+    @property
+    def fired(self) -> list[Alert]:
+        """The newest of those that did not pass while they were pending."""
+        return [each for each in self.newest.values() if each.id in self._fired]
 
     def read(self) -> list[Alert]:
         """The entries that came since the last time; none while the database cannot be read."""
@@ -32,6 +38,8 @@ class Alerts:
         for seq, alert in found:
             self._seq = seq
             self.newest[alert.id] = alert
+            if alert.state == "firing":
+                self._fired.add(alert.id)
         return [alert for _, alert in found]
 
 

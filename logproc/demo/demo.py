@@ -101,8 +101,9 @@ class _Demo:
         total = look(self._measure, time.monotonic())
         counted = self._counted(total)
         self._alerts.read()
-        alerts = [each for each in self._alerts.newest.values() if each.state != "pending"]
-        self._console.print(summary(total, growth(nothing, total), counted, self._pointers, alerts), soft_wrap=True)
+        self._console.print(
+            summary(total, growth(nothing, total), counted, self._pointers, self._alerts.fired), soft_wrap=True
+        )
         return 0 if _agree(counted) and not total.lines_lost else 1
 
     def _show(self, nothing: Look, server: StandInProcess, seconds: float | None, stop: threading.Event) -> None:
