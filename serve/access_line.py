@@ -9,7 +9,7 @@ import msgspec
 from logproc.record import GENERATION, OPERATIONS, UNMATCHED
 from serve import identity
 from serve.answer import Answer
-from serve.exchange import Exchange
+from serve.finished import Finished
 from serve.identity import ApiKeys
 from serve.outcome import Facts, decide
 from serve.settings import Settings
@@ -77,32 +77,28 @@ Line = AccessLine | dict[str, object]
 """What is written: of a request, or what the server says of itself."""
 
 
-def required_fields(time: str, line_id: str, duration_ms: float, exchange: Exchange) -> AccessLine:
+def required_fields(time: str, line_id: str, finished: Finished) -> AccessLine:
     """The required fields alone, tokens unknown: for when the whole line could not be made."""
-    method = str(exchange.scope.get("method"))
-    return AccessLine(time, line_id, method, UNMATCHED, exchange.line_status, None, None, duration_ms)
+    path = finished.path or UNMATCHED
+    return AccessLine(time, line_id, str(finished.method), path, finished.status, None, None, finished.duration_ms)
 
 
-def access_line(
-    time: str, line_id: str, duration_ms: float, exchange: Exchange, timings: Timings | None, process: Process
-) -> AccessLine:
-    """The whole line.
+def access_line(time: str, line_id: str, finished: Finished, answer: Answer, process: Process) -> AccessLine:
+    """The whole line. The engine's times are left out where they cannot be true.
 
     Args:
         time: when the request finished, RFC 3339.
         line_id: see `logproc.record.make_line_id`.
-        duration_ms: from the request's receipt to its end.
-        exchange: the request and its response.
-        timings: what the engine said of it, if anything. Its times are left out where they cannot be true.
+        finished: the request and its response.
+        answer: what the response said.
         process: whose line it is.
     """
-    answer, scope, settings = exchange.answer, exchange.scope, process.settings
-    path = identity.template_of(scope, OPERATIONS) or UNMATCHED
+    settings, response = process.settings, finished.response
+    path = finished.path or UNMATCHED
     operation = OPERATIONS.get(path) or answer.operation
-    status = exchange.line_status
-    metadata = exchange.metadata()
-    if metadata is not None:
-        _add_noted(answer, getattr(metadata, "final_usage_info", None))
+    duration_ms, timings = finished.duration_ms, finished.timings
+    if finished.usage is not None:
+        _add_noted(answer, finished.usage)
     queue_ms = prefill_ms = decode_ms = tpot_ms = preemptions = corrupted = None
     if timings is not None:
         _add_counted(answer, timings)
@@ -110,31 +106,31 @@ def access_line(
         preemptions, corrupted = timings.preemptions, timings.corrupted
     ttft_ms = stall_max_ms = None
     if answer.first_content_at is not None:
-        ttft_ms = to_ms(answer.first_content_at - exchange.received_at)
+        ttft_ms = to_ms(answer.first_content_at - finished.received_at)
         if answer.longest_gap >= 0:
             stall_max_ms = to_ms(answer.longest_gap)
     if answer.reasoning and answer.reasoning_tokens == 0:
         answer.reasoning_tokens = None  # reasoning that was seen, but counted as none, was not counted
-    header = exchange.headers.get
-    client, traceparent = exchange.peer, header(b"traceparent")
+    header = dict(reversed(finished.headers)).get  # of several with one name the first
+    client, traceparent = finished.peer, header(b"traceparent")
     if settings.trusted_proxies:
         client = identity.client_address(client, header(b"x-forwarded-for"), settings)
     line = AccessLine(  # in the order of its fields: by name it would take twice as long
         time,
         line_id,
-        scope.get("method"),
+        finished.method,
         path,
-        status,
+        finished.status,
         answer.prompt_tokens,
         answer.completion_tokens,
         duration_ms,
-        decide(facts_of(exchange, status, operation)),
-        exchange.request_id.decode(),
+        decide(facts_of(finished, answer, operation)),
+        finished.request_id.decode(),
         identity.response_id(answer.id),
         None if traceparent is None else identity.trace_id(traceparent),
         answer.model,
         operation,
-        exchange.stream,
+        None if response is None else response.stream,
         answer.finish_reason,
         ttft_ms,
         stall_max_ms,
@@ -160,8 +156,8 @@ def access_line(
         process.pid,
         settings.service,
     )
-    if answer.error or exchange.raised:
-        _add_error(line, exchange)
+    if answer.error or finished.raised:
+        _add_error(line, finished, answer)
     return line
 
 
@@ -212,24 +208,23 @@ def _believed(timings: Timings, longest: float) -> tuple[float | None, float | N
     return queue, prefill, decode, tpot
 
 
-def _add_error(line: AccessLine, exchange: Exchange) -> None:
-    answer = exchange.answer
+def _add_error(line: AccessLine, finished: Finished, answer: Answer) -> None:
     if answer.error_type is not None:
         line.error_type = answer.error_type
-    elif exchange.raised and not exchange.left:
-        line.error_type = exchange.raised
+    elif finished.raised and not finished.left:
+        line.error_type = finished.raised
     line.error_code = answer.error_code
     line.error_param = answer.error_param
 
 
-def facts_of(exchange: Exchange, status: int, operation: str | None) -> Facts:
-    """What the outcome of this exchange depends on."""
-    answer = exchange.answer
+def facts_of(finished: Finished, answer: Answer, operation: str | None) -> Facts:
+    """What the outcome of this request depends on."""
+    status = finished.status
     return Facts(
         status,
-        exchange.left,
-        exchange.status is not None,
-        exchange.final_at is None,
+        finished.left,
+        finished.response is not None,
+        not finished.is_whole,
         answer.error and status < 400,
         answer.error_code,
         answer.content_before_error,

@@ -10,23 +10,15 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from serve import identity
-from serve.answer import Answer
-from serve.response_reader import Reader, media_of, reader_for
+from serve.response import BUNDLE, SMALL, Response
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-BUNDLE: Final = 64
-"""So many chunks are read in one go: each of them then costs a third, for a server at work has long forgotten the
-reader's code between two of them."""
-SMALL: Final = 4096
-"""A larger chunk is not kept, bytes."""
 LONGEST_KEPT: Final = 256
 """Of a longer path it is not remembered what it is: clients choose it, and there is no limit to it."""
-CLIENT_LEFT: Final = 499
-RAISED: Final = 500
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
@@ -60,20 +52,13 @@ class Exchange(msgspec.Struct, eq=False):
     server_receive: Receive
     server_send: Send
     received_at: float
-    headers: dict[bytes, bytes] = {}
-    """The request's; of several with one name the first."""
+    headers: list[tuple[bytes, bytes]] = []
+    """The request's, as they came."""
     request_id: bytes = b""
     generates: bool = True
     """The answer is this request's own. One that is only shown again was counted when it was made."""
-    answer: Answer = msgspec.field(default_factory=Answer)
-    reader: Reader | None = None
-    """None as long as there is nothing to read: what is sent then is not kept."""
-    bodies: list[bytes] = []
-    """What was sent and not yet read."""
-    moments: list[float] = []
-    """When each of them was sent."""
-    status: int | None = None
-    stream: bool | None = None
+    response: Response | None = None
+    """None before it starts, for a client that is gone, and when the exchange is over."""
     left: bool = False
     raised: str | None = None
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
@@ -96,21 +81,21 @@ class Exchange(msgspec.Struct, eq=False):
         message = await self.server_receive()
         if "body" not in message and message.get("type") == "http.disconnect" and self.final_at is None:
             self.left = True
-            self.read_rest()  # what is sent from now on reaches nobody
+            self.close()  # what is sent from now on reaches nobody
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send for the app. Not a coroutine of its own: for the chunk of a stream that would be half of the cost."""
         is_final = False
         try:
-            kind = message["type"]
+            kind, response = message["type"], self.response
             if kind == _BODY and message.get("more_body"):
-                if self.reader is not None and (body := message.get("body")):
-                    bodies = self.bodies
+                if response is not None and response.is_wanted and (body := message.get("body")):
+                    bodies = response.bodies
                     bodies.append(body)
-                    self.moments.append(self.log.monotonic())
+                    response.moments.append(self.log.monotonic())
                     if len(bodies) >= BUNDLE or len(body) > SMALL:
-                        self.read()
+                        response.read()
                 if self.tells_by_error is None:
                     self.tells_by_error = _tells_by_error(self.scope)
                 return self._watched(message) if self.tells_by_error else self.server_send(message)
@@ -120,13 +105,15 @@ class Exchange(msgspec.Struct, eq=False):
                 self.start(message["status"], headers)
             elif kind in _BODIES and not message.get("more_body"):
                 is_final, at = True, self.log.monotonic()
-                if self.reader is not None and (body := message.get("body")):
-                    self.bodies.append(body)
-                    self.moments.append(at)
+                if response is not None and response.is_wanted and (body := message.get("body")):
+                    response.bodies.append(body)
+                    response.moments.append(at)
                 if self.final_at is None:
                     self.final_at = at  # from here on a client that leaves has its answer
         except Exception:
-            self._stop_reading()
+            self.log.complain("a response")
+            if self.response is not None:
+                self.response.is_wanted = False
         return self._watched(message, is_final=is_final)
 
     async def _watched(self, message: Message, *, is_final: bool = False) -> None:
@@ -144,72 +131,26 @@ class Exchange(msgspec.Struct, eq=False):
                 self.log.complain("the clock")
             self.log.finish(self)
 
-    def _stop_reading(self) -> None:
-        self.reader = None
-        self.log.complain("a response")
-
     # --- what is noted of it ---
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the response start, and add our X-Request-Id to its headers where there is none."""
-        is_first = self.status is None and not self.left
-        if is_first:
-            self.status = status
-        content_type = encoding = metadata = b""
-        has_id = False
-        for given, value in headers:
-            name = bytes.lower(given)
-            if name == b"content-type":
-                content_type = value
-            elif name == b"content-encoding":
-                encoding = value
-            elif name == b"metadata":
-                metadata = value
-            elif name == b"x-request-id":
-                has_id = True
-        if not has_id:
-            headers.append((b"x-request-id", self.request_id))
-        if is_first:
-            media = media_of(bytes(content_type))
-            self.stream = media == "events"
-            if self.generates or status >= 400:
-                self.reader = reader_for(self.answer, status, media, encoding, metadata)
+        if self.response is None and not self.left and not self.written:
+            self.response = Response(status, headers, self.generates or status >= 400)
+        for name, _ in headers:
+            if len(name) == 12 and bytes.lower(name) == b"x-request-id":
+                return
+        headers.append((b"x-request-id", self.request_id))
 
-    def read(self) -> None:
-        """Read what was sent since the last time."""
+    def close(self) -> None:
+        """Read the rest of the response, and nothing that is sent from now on."""
         try:
-            if self.reader is not None:
-                self.reader.feed(self.bodies, self.moments)
-        finally:
-            self.bodies.clear()
-            self.moments.clear()
+            if self.response is not None:
+                self.response.close()
+        except Exception:
+            self.log.complain("a response")
 
-    def read_rest(self) -> None:
-        """The response is over: read what was sent since the last time, and nothing more."""
-        reader, self.reader = self.reader, None
-        if reader is not None:
-            try:
-                reader.close(self.bodies, self.moments)
-            except Exception:
-                self.log.complain("a response")
-            self.bodies.clear()
-            self.moments.clear()
-
-    # --- what the line says ---
-
-    @property
-    def peer(self) -> str | None:
-        """The address at the other end of the connection."""
-        client = self.scope.get("client")
-        address = client[0] if client else None
-        return address if address and isinstance(address, str) else None
-
-    @property
-    def line_status(self) -> int:
-        """The response start that was sent before the client left; 499 when it left first, 500 when there was none."""
-        if self.status is not None:
-            return self.status
-        return CLIENT_LEFT if self.left else RAISED
+    # --- what the engine calls it ---
 
     def metadata(self) -> object:
         """The request's account by vLLM itself; no stable interface, so each attribute is looked up by itself."""
@@ -219,10 +160,10 @@ class Exchange(msgspec.Struct, eq=False):
     @property
     def engine_id(self) -> str | None:
         """The id under which the engine knows the request, but for its suffixes."""
-        if self.answer.id is not None:
-            return self.answer.id
         found = getattr(self.metadata(), "request_id", None)
-        return found if isinstance(found, str) else None
+        if isinstance(found, str):
+            return found
+        return None if self.response is None else self.response.close().id  # then only the response tells it
 
 
 def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: bool = False) -> Exchange | None:
@@ -237,15 +178,19 @@ def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: b
         return None
     at = log.monotonic()
     headers = scope["headers"]
-    by_name = dict(reversed(headers))
-    given = by_name.get(b"x-request-id")
+    given = None
+    for name, value in headers:
+        if name == b"x-request-id":
+            given = value
+            break
     request_id = identity.request_id(given)
-    if given != request_id:
-        if given is not None:
-            headers = [header for header in headers if header[0] != b"x-request-id"]
-        scope["headers"] = [*headers, (b"x-request-id", request_id)]
+    if given == request_id:
+        headers = [*headers]  # the app may change its own
+    else:
+        passed = headers if given is None else [header for header in headers if header[0] != b"x-request-id"]
+        scope["headers"] = [*passed, (b"x-request-id", request_id)]
     scope.setdefault("state", {})  # where vLLM leaves its own account of the usage
-    return Exchange(log, scope, receive, send, at, by_name, request_id, generates)
+    return Exchange(log, scope, receive, send, at, headers, request_id, generates)
 
 
 @lru_cache(maxsize=128)

@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 from logproc.record import HEARTBEAT
 from serve.gpus import GpuWatch
 from serve.in_flight import InFlight
+from serve.line_maker import timestamp
 from serve.log_writer import LogWriter
 from serve.timings import ENGINES, EngineLoads
 
@@ -66,7 +66,7 @@ class Heartbeat:
     def line(self) -> dict[str, object]:
         """The fields of a heartbeat now (`logproc.record.ServerRecord`)."""
         return {
-            "time": datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "time": timestamp(int(self._clock() * 1000)),
             "event": HEARTBEAT,
             **self._base,
             "in_flight": self._in_flight.count,

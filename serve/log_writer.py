@@ -16,12 +16,16 @@ from typing import Final
 import msgspec
 
 from serve.access_line import Line
+from serve.finished import Finished
 from serve.log_file import LogFile
 
 DEFAULT_MAX_BYTES: Final = 256 << 20
 DEFAULT_KEEP: Final = 5
 QUEUE_LINES: Final = 10_000
-BATCH_LINES: Final = 500
+MOST_UNMADE: Final = 500
+"""Finished requests that wait, each with what of its response was not read; of more the lines are made at once."""
+BATCH_LINES: Final = 100
+"""So many lines are made and written in one go: the server waits for the interpreter as long."""
 GATHER_S: Final = 0.1
 """Between two batches: a line after a pause is written at once, a flood is written ten times a second. Each time the
 server must hand the interpreter over and take it back: at fifty times a second that was most of what the log cost."""
@@ -58,7 +62,7 @@ class LogWriter:
         self._reset()
 
     def _reset(self) -> None:
-        self._waiting: deque[Line] = deque()
+        self._waiting: deque[Line | Finished] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
         """Rung to wake the thread."""
         self._asleep = False
@@ -83,12 +87,16 @@ class LogWriter:
             _RUNNING.add(self)
             self._start_thread()
 
-    def put(self, line: Line) -> None:
-        """Queue one line, which is the writer's from now on. A full queue or a closed writer counts it as lost."""
-        if self._closed or len(self._waiting) >= QUEUE_LINES:
+    def put(self, line: Line | Finished) -> None:
+        """Queue one line, or what to make one of. A full queue or a closed writer counts it as lost."""
+        waiting = len(self._waiting)
+        if self._closed or waiting >= QUEUE_LINES:
             self._count_lost(1)
             return
-        self._waiting.append(line)
+        ready = line if waiting < MOST_UNMADE else self._made(line)
+        if ready is None:
+            return
+        self._waiting.append(ready)
         if self._asleep:
             self._asleep = False
             self._bell.put(None)
@@ -135,13 +143,25 @@ class LogWriter:
 
     def _write_batch(self) -> int:
         """Write what waits, so many lines at most; how many these were."""
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_LINES))]
+        count = min(len(self._waiting), BATCH_LINES)
+        batch = [self._made(self._waiting.popleft()) for _ in range(count)]
         try:
-            self._write(batch)
+            self._write([line for line in batch if line is not None])
         except Exception as error:  # a defect of ours must not end the log
-            self._count_lost(len(batch))
+            self._count_lost(count)
             self._warn(f"cannot write a batch: {error!r}")
-        return len(batch)
+        return count
+
+    def _made(self, line: Line | Finished) -> Line | None:
+        """The line of a finished request; None where it cannot be made."""
+        if not isinstance(line, Finished):
+            return line
+        try:
+            return line.line()
+        except Exception as error:
+            self._count_lost(1)
+            self._warn(f"cannot make a line: {type(error).__name__}")
+            return None
 
     def _write(self, batch: list[Line]) -> None:
         try:

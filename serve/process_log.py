@@ -9,21 +9,21 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from logproc.record import SERVER_STARTED, SERVER_STOPPED, make_line_id
+from logproc.record import OPERATIONS, SERVER_STARTED, SERVER_STOPPED
 from serve import identity
-from serve.access_line import Line, Process, access_line, required_fields
+from serve.access_line import Line, Process
 from serve.exchange import Exchange, Receive, Scope, Send, received
+from serve.finished import Finished
 from serve.identity import ApiKeys
 from serve.in_flight import InFlight
+from serve.line_maker import LineMaker, timestamp
 from serve.settings import Settings
-from serve.timings import TIMINGS, Timings, to_ms
+from serve.timings import TIMINGS, Timings
 
 _LOG: Final = logging.getLogger("logproc.serve")
-_MILLISECONDS: Final = tuple(f"{number:03d}Z" for number in range(1000))
 
 
 class Writer(Protocol):
@@ -36,8 +36,8 @@ class Writer(Protocol):
     def start(self) -> None:
         """Begin to write."""
 
-    def put(self, line: Line) -> None:
-        """Queue one line."""
+    def put(self, line: Line | Finished) -> None:
+        """Queue one line, or what to make one of."""
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what is queued and stop."""
@@ -70,11 +70,10 @@ class ProcessLog:
         self._given_writer = writer
         self._writer = writer
         self._heartbeat: Any = None
-        self._process = Process(settings, socket.gethostname(), os.getpid(), ApiKeys())
+        self._host, self._pid = socket.gethostname(), os.getpid()
+        self._lines = self._line_maker(ApiKeys())
         self._open = False
         self._complaints: set[str] = set()
-        self._second = -1
-        self._second_text = ""
 
     # --- the process ---
 
@@ -102,11 +101,14 @@ class ProcessLog:
             keys = ApiKeys(identity.load_hash_key(self.settings.hash_key_file))
         except (OSError, ValueError) as error:
             _LOG.warning("no api_key_id in the access log: %s", error)
-        self._process = Process(self.settings, socket.gethostname(), os.getpid(), keys)
+        self._lines = self._line_maker(keys)
         try:
             self._start_heartbeat()
         except Exception:
             self.complain("heartbeat")
+
+    def _line_maker(self, keys: ApiKeys) -> LineMaker:
+        return LineMaker(Process(self.settings, self._host, self._pid, keys), self.complain)
 
     def _make_writer(self) -> Writer:
         from serve.log_writer import LogWriter
@@ -179,31 +181,55 @@ class ProcessLog:
         return exchange
 
     def finish(self, exchange: Exchange) -> None:
-        """The request is over: write its line. A second call does nothing."""
+        """The request is over: let its line be written. A second call does nothing."""
         if exchange.written:
             return
         exchange.written = True
         try:
             self.in_flight.leave(exchange)
-            end = exchange.final_at
-            if end is None:
-                end = self.monotonic()
-            duration_ms = to_ms(end - exchange.received_at)
-            now_ms = int(self.wall() * 1000)
-            time_text = self._timestamp(now_ms)
-            line_id = make_line_id(now_ms, identity.random_bits(80).to_bytes(10))
-            exchange.read_rest()
-            try:
-                line = access_line(time_text, line_id, duration_ms, exchange, self._timings(exchange), self._process)
-            except Exception:
-                self.complain("the line of a request")
-                line = required_fields(time_text, line_id, duration_ms, exchange)
+            finished = self._finished(exchange)
             if self._writer is not None:
-                self._writer.put(line)
+                self._writer.put(finished)
         except Exception:
             self.complain("the end of a request")
 
+    def _finished(self, exchange: Exchange) -> Finished:
+        """What is left of a request at its end. What its line says besides is found out later, in another thread."""
+        end = exchange.final_at
+        if end is None:
+            end = self.monotonic()
+        scope, response = exchange.scope, exchange.response
+        path = usage = None
+        try:
+            path = identity.template_of(scope, OPERATIONS)
+            if (metadata := exchange.metadata()) is not None:
+                usage = getattr(metadata, "final_usage_info", None)
+        except Exception:
+            self.complain("the line of a request")
+        timings = self._timings(exchange)
+        if response is not None and not response.may_wait:
+            exchange.close()
+        exchange.response = None  # nothing that is sent from now on is kept
+        return Finished(
+            self._lines.line,
+            int(self.wall() * 1000),
+            exchange.received_at,
+            end,
+            scope.get("method"),
+            path,
+            scope.get("client"),
+            exchange.headers,
+            exchange.request_id,
+            exchange.left,
+            exchange.raised,
+            exchange.final_at is not None,
+            response,
+            usage,
+            timings,
+        )
+
     def _timings(self, exchange: Exchange) -> Timings | None:
+        """What the engine said of it, taken at once: the next request may have the same id."""
         try:
             if not TIMINGS.waiting:
                 return None
@@ -213,20 +239,15 @@ class ProcessLog:
             self.complain("the engine's timings")
             return None
 
-    def _timestamp(self, now_ms: int) -> str:
-        second = now_ms // 1000
-        if second != self._second:
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-            self._second = second
-        return self._second_text + _MILLISECONDS[now_ms % 1000]
+    # --- server lines ---
 
     def _base(self) -> dict[str, object]:
-        return {"host": self._process.host, "pid": self._process.pid, "service": self.settings.service}
+        return {"host": self._host, "pid": self._pid, "service": self.settings.service}
 
     def _put_server_line(self, event: str, **fields: object) -> None:
         try:
             known = {name: value for name, value in fields.items() if value is not None}
-            time_text = self._timestamp(int(self.wall() * 1000))
+            time_text = timestamp(int(self.wall() * 1000))
             if self._writer is not None:
                 self._writer.put({"time": time_text, "event": event, **self._base(), **known})
         except Exception:

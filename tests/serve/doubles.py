@@ -14,6 +14,7 @@ import msgspec
 from serve.access_line import Line
 from serve.access_log import AccessLogMiddleware
 from serve.exchange import Message
+from serve.finished import Finished
 from serve.process_log import ProcessLog
 from serve.settings import Settings
 
@@ -46,7 +47,9 @@ class Lines:
     def start(self) -> None:
         pass
 
-    def put(self, line: Line) -> None:
+    def put(self, line: Line | Finished) -> None:
+        if isinstance(line, Finished):
+            line = line.line()
         self.lines.append(msgspec.json.decode(msgspec.json.encode(line)))
 
     def close(self, timeout_s: float = 5.0) -> None:

@@ -13,7 +13,9 @@ import serve.access_line
 import serve.access_log
 import serve.exchange
 import serve.identity
+import serve.line_maker
 import serve.process_log
+import serve.response
 import serve.response_reader
 from serve.access_log import AccessLogMiddleware
 from serve.event_stream import EventStream
@@ -48,7 +50,7 @@ PARTS: dict[str, tuple[object, str]] = {
     "the look at the path": (serve.exchange, "_kind"),
     "the request id": (serve.identity, "request_id"),
     "the response start": (serve.exchange.Exchange, "start"),
-    "the choice of a reader": (serve.exchange, "reader_for"),
+    "the choice of a reader": (serve.response, "reader_for"),
     "reading an event stream": (EventStream, "feed"),
     "parsing an event stream": (EventStream, "_parse"),
     "the end of an event stream": (EventStream, "close"),
@@ -56,14 +58,16 @@ PARTS: dict[str, tuple[object, str]] = {
     "parsing a JSON body": (JsonBody, "close"),
     "decoding a document": (serve.response_reader, "decode"),
     "the decision": (serve.access_line, "decide"),
-    "the line": (serve.process_log, "access_line"),
-    "the required fields": (serve.process_log, "required_fields"),
-    "the line's id": (serve.process_log, "make_line_id"),
+    "the line": (serve.line_maker, "access_line"),
+    "the required fields": (serve.line_maker, "required_fields"),
+    "the line's id": (serve.line_maker, "make_line_id"),
     "the route": (serve.identity, "template_of"),
     "the client's address": (serve.identity, "client_address"),
     "the key's id": (serve.identity.ApiKeys, "id_of"),
     "the secret": (serve.identity, "load_hash_key"),
-    "the time": (ProcessLog, "_timestamp"),
+    "the time": (serve.line_maker, "timestamp"),
+    "the time of a server line": (serve.process_log, "timestamp"),
+    "the end of a response": (serve.response.Response, "close"),
     "the server line": (ProcessLog, "_put_server_line"),
     "the timings of a request": (ProcessLog, "_timings"),
     "the count of running requests": (InFlight, "leave"),
