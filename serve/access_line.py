@@ -79,8 +79,8 @@ Line = AccessLine | dict[str, object]
 
 def required_fields(time: str, line_id: str, finished: Finished) -> AccessLine:
     """The required fields alone, tokens unknown: for when the whole line could not be made."""
-    path = finished.path or UNMATCHED
-    return AccessLine(time, line_id, str(finished.method), path, finished.status, None, None, finished.duration_ms)
+    path, duration_ms = finished.path or UNMATCHED, to_ms(finished.ended_at - finished.received_at)
+    return AccessLine(time, line_id, str(finished.method), path, finished.status, None, None, duration_ms)
 
 
 def access_line(time: str, line_id: str, finished: Finished, answer: Answer, process: Process) -> AccessLine:
@@ -96,7 +96,7 @@ def access_line(time: str, line_id: str, finished: Finished, answer: Answer, pro
     settings, response = process.settings, finished.response
     path = finished.path or UNMATCHED
     operation = OPERATIONS.get(path) or answer.operation
-    duration_ms, timings = finished.duration_ms, finished.timings
+    duration_ms, timings = to_ms(finished.ended_at - finished.received_at), finished.timings
     if finished.usage is not None:
         _add_noted(answer, finished.usage)
     queue_ms = prefill_ms = decode_ms = tpot_ms = preemptions = corrupted = None
@@ -112,7 +112,10 @@ def access_line(time: str, line_id: str, finished: Finished, answer: Answer, pro
     if answer.reasoning and answer.reasoning_tokens == 0:
         answer.reasoning_tokens = None  # reasoning that was seen, but counted as none, was not counted
     header = dict(reversed(finished.headers)).get  # of several with one name the first
-    client, traceparent = finished.peer, header(b"traceparent")
+    client = finished.client[0] if finished.client else None
+    if not client or not isinstance(client, str):
+        client = None  # a Unix socket
+    traceparent = header(b"traceparent")
     if settings.trusted_proxies:
         client = identity.client_address(client, header(b"x-forwarded-for"), settings)
     line = AccessLine(  # in the order of its fields: by name it would take twice as long

@@ -135,12 +135,25 @@ class Exchange(msgspec.Struct, eq=False):
 
     def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Take the response start, and add our X-Request-Id to its headers where there is none."""
+        response = None
         if self.response is None and not self.left and not self.written:
-            self.response = Response(status, headers, self.generates or status >= 400)
-        for name, _ in headers:
-            if len(name) == 12 and bytes.lower(name) == b"x-request-id":
-                return
-        headers.append((b"x-request-id", self.request_id))
+            response = self.response = Response(status, self.generates or status >= 400)
+        content_type = encoding = metadata = b""
+        has_id = False
+        for given, value in headers:
+            name = bytes.lower(given)
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-encoding":
+                encoding = value
+            elif name == b"metadata":
+                metadata = value
+            elif name == b"x-request-id":
+                has_id = True
+        if not has_id:
+            headers.append((b"x-request-id", self.request_id))
+        if response is not None:
+            response.content_type, response.encoding, response.metadata = content_type, encoding, metadata
 
     def close(self) -> None:
         """Read the rest of the response, and nothing that is sent from now on."""

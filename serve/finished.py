@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from serve.response import Response
-from serve.timings import Timings, to_ms
+from serve.timings import Timings
 
 if TYPE_CHECKING:
     from serve.access_line import AccessLine
-
-
-CLIENT_LEFT: Final = 499
-RAISED: Final = 500
 
 
 class Finished(msgspec.Struct, eq=False, gc=False):
@@ -39,6 +35,8 @@ class Finished(msgspec.Struct, eq=False, gc=False):
     headers: list[tuple[bytes, bytes]]
     """The request's."""
     request_id: bytes
+    status: int
+    """That of the response; 499 for a client that left before it, 500 where there was none."""
     left: bool
     raised: str | None
     """The class of what the app raised before the final body; `""` for a request cut off by the shutdown."""
@@ -57,24 +55,6 @@ class Finished(msgspec.Struct, eq=False, gc=False):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Nothing, as above."""
         return []
-
-    @property
-    def status(self) -> int:
-        """That of the response; 499 for a client that left before it, 500 where there was none."""
-        if self.response is not None:
-            return self.response.status
-        return CLIENT_LEFT if self.left else RAISED
-
-    @property
-    def duration_ms(self) -> float:
-        """From the request's receipt to its end."""
-        return to_ms(self.ended_at - self.received_at)
-
-    @property
-    def peer(self) -> str | None:
-        """The address at the other end of the connection."""
-        address = self.client[0] if self.client else None
-        return address if address and isinstance(address, str) else None
 
     def line(self) -> AccessLine:
         """Its access line."""

@@ -32,22 +32,18 @@ class LineMaker:
         """The access line; the required fields alone where more cannot be made."""
         time = timestamp(finished.now_ms)
         line_id = make_line_id(finished.now_ms, identity.random_bits(80).to_bytes(10))
-        answer = self._answer_of(finished)
+        answer, response = None, finished.response
+        if response is not None:
+            try:
+                answer = response.close()
+            except Exception:
+                self._complain("a response")
+                answer = response.answer
         try:
-            return access_line(time, line_id, finished, answer, self._process)
+            return access_line(time, line_id, finished, answer or Answer(), self._process)
         except Exception:
             self._complain("the line of a request")
             return required_fields(time, line_id, finished)
-
-    def _answer_of(self, finished: Finished) -> Answer:
-        response = finished.response
-        if response is None:
-            return Answer()
-        try:
-            return response.close()
-        except Exception:
-            self._complain("a response")
-            return response.answer or Answer()
 
 
 def timestamp(now_ms: int) -> str:

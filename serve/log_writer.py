@@ -22,7 +22,7 @@ from serve.log_file import LogFile
 DEFAULT_MAX_BYTES: Final = 256 << 20
 DEFAULT_KEEP: Final = 5
 QUEUE_LINES: Final = 10_000
-MOST_UNMADE: Final = 500
+MOST_UNMADE: Final = 32
 """Finished requests that wait, each with what of its response was not read; of more the lines are made at once."""
 BATCH_LINES: Final = 100
 """So many lines are made and written in one go: the server waits for the interpreter as long."""

@@ -23,6 +23,11 @@ from serve.line_maker import LineMaker, timestamp
 from serve.settings import Settings
 from serve.timings import TIMINGS, Timings
 
+CLIENT_LEFT: Final = 499
+RAISED: Final = 500
+MOST_UNREAD: Final = 32 << 10
+"""A response with more bytes at its end, or one of which some were read, is read where it ends."""
+
 _LOG: Final = logging.getLogger("logproc.serve")
 
 
@@ -207,9 +212,12 @@ class ProcessLog:
         except Exception:
             self.complain("the line of a request")
         timings = self._timings(exchange)
-        if response is not None and not response.may_wait:
-            exchange.close()
-        exchange.response = None  # nothing that is sent from now on is kept
+        status = CLIENT_LEFT if exchange.left else RAISED
+        if response is not None:
+            status = response.status
+            if response.answer is not None or response.size > MOST_UNREAD:
+                exchange.close()
+            exchange.response = None  # nothing that is sent from now on is kept
         return Finished(
             self._lines.line,
             int(self.wall() * 1000),
@@ -220,6 +228,7 @@ class ProcessLog:
             scope.get("client"),
             exchange.headers,
             exchange.request_id,
+            status,
             exchange.left,
             exchange.raised,
             exchange.final_at is not None,

@@ -14,17 +14,18 @@ BUNDLE: Final = 128
 fetch it anew takes longer than to read."""
 SMALL: Final = 4096
 """A larger part is not kept, bytes."""
-MOST_UNREAD: Final = 32 << 10
-"""A response with more bytes unread at its end is read there, and not later."""
 
 
 class Response(msgspec.Struct, eq=False, gc=False):
     """A response that has started, and what was sent of it and not yet read."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
     is_wanted: bool
     """What is sent is to be kept."""
+    content_type: bytes = b""
+    encoding: bytes = b""
+    metadata: bytes = b""
+    """Of its headers those that tell how to read it; see `serve.response_reader.reader_for`."""
     bodies: list[bytes] = []
     moments: list[float] = []
     """When each of them was sent (seconds, monotonic)."""
@@ -61,27 +62,17 @@ class Response(msgspec.Struct, eq=False, gc=False):
         return answer
 
     @property
-    def may_wait(self) -> bool:
-        """Nothing was read yet, and what there is to read is little."""
+    def size(self) -> int:
+        """Bytes that were not read yet."""
         bodies = self.bodies
-        size = len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
-        return self.answer is None and size <= MOST_UNREAD
+        return len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
     def _open(self) -> Answer:
         """Find out how to read it."""
         answer = self.answer = Answer()
-        content_type = encoding = metadata = b""
-        for given, value in self.headers:
-            name = bytes.lower(given)
-            if name == b"content-type":
-                content_type = value
-            elif name == b"content-encoding":
-                encoding = value
-            elif name == b"metadata":
-                metadata = value
-        media = media_of(bytes(content_type))
+        media = media_of(bytes(self.content_type))
         self.stream = media == "events"
         if self.is_wanted:
-            self.reader = reader_for(answer, self.status, media, encoding, metadata)
+            self.reader = reader_for(answer, self.status, media, self.encoding, self.metadata)
             self.is_wanted = self.reader is not None
         return answer
