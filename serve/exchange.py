@@ -113,7 +113,7 @@ class Exchange(msgspec.Struct, eq=False):
         except Exception:
             self.log.complain("a response")
             if self.response is not None:
-                self.response.is_wanted = False
+                self.response.give_up()
         return self._watched(message, is_final=is_final)
 
     async def _watched(self, message: Message, *, is_final: bool = False) -> None:
@@ -176,7 +176,9 @@ class Exchange(msgspec.Struct, eq=False):
         found = getattr(self.metadata(), "request_id", None)
         if isinstance(found, str):
             return found
-        return None if self.response is None else self.response.close().id  # then only the response tells it
+        self.close()  # then only the response tells it
+        answer = self.response and self.response.answer
+        return answer.id if answer else None
 
 
 def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: bool = False) -> Exchange | None:
@@ -191,6 +193,8 @@ def received(log: Log, scope: Scope, receive: Receive, send: Send, *, log_all: b
         return None
     at = log.monotonic()
     headers = scope["headers"]
+    if not isinstance(headers, list):
+        scope["headers"] = headers = [*headers]
     given = None
     for name, value in headers:
         if name == b"x-request-id":

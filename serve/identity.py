@@ -118,10 +118,11 @@ class ApiKeys:
         if self._keyed is None or (authorization is None and x_api_key is None):
             return None
         presented = hash((self._salt, authorization, x_api_key))  # 64 bits; an id has 48
-        if presented in self._ids:
-            return self._ids[presented]
+        known = self._ids.get(presented, "")
+        if known != "":
+            return known
         if len(self._ids) >= MOST_KEYS:
-            self._ids.clear()
+            self._ids.clear()  # another thread may look something up just now
         known = None
         if key := presented_key(authorization or b"", x_api_key or b""):
             keyed = self._keyed.copy()

@@ -143,14 +143,13 @@ class LogWriter:
 
     def _write_batch(self) -> int:
         """Write what waits, so many lines at most; how many these were."""
-        count = min(len(self._waiting), BATCH_LINES)
-        batch = [self._made(self._waiting.popleft()) for _ in range(count)]
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_LINES))]
         try:
-            self._write([line for line in batch if line is not None])
+            self._write([line for line in map(self._made, batch) if line is not None])
         except Exception as error:  # a defect of ours must not end the log
-            self._count_lost(count)
+            self._count_lost(len(batch))
             self._warn(f"cannot write a batch: {error!r}")
-        return count
+        return len(batch)
 
     def _made(self, line: Line | Finished) -> Line | None:
         """The line of a finished request; None where it cannot be made."""
@@ -192,7 +191,8 @@ class LogWriter:
         now = self._clock()
         if self._warned_at is None or now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
-            _LOG.warning("access log: %s; %d lines lost so far", message, self._lost)
+            with suppress(Exception):  # a log handler of the server's may raise as well, and must not end the thread
+                _LOG.warning("access log: %s; %d lines lost so far", message, self._lost)
 
     # --- fork -------------------------------------------------------------------------------------------------------
 

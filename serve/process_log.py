@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -25,8 +26,6 @@ from serve.timings import TIMINGS, Timings
 
 CLIENT_LEFT: Final = 499
 RAISED: Final = 500
-MOST_UNREAD: Final = 32 << 10
-"""A response with more bytes at its end, or one of which some were read, is read where it ends."""
 
 _LOG: Final = logging.getLogger("logproc.serve")
 
@@ -75,7 +74,6 @@ class ProcessLog:
         self._given_writer = writer
         self._writer = writer
         self._heartbeat: Any = None
-        self._host, self._pid = socket.gethostname(), os.getpid()
         self._lines = self._line_maker(ApiKeys())
         self._open = False
         self._complaints: set[str] = set()
@@ -113,6 +111,7 @@ class ProcessLog:
             self.complain("heartbeat")
 
     def _line_maker(self, keys: ApiKeys) -> LineMaker:
+        self._host, self._pid = socket.gethostname(), os.getpid()  # made before a fork, the log begins behind it
         return LineMaker(Process(self.settings, self._host, self._pid, keys), self.complain)
 
     def _make_writer(self) -> Writer:
@@ -166,7 +165,8 @@ class ProcessLog:
         """Say through `logging` that a part of the access log failed, with the error at hand; once for each part."""
         if part not in self._complaints:
             self._complaints.add(part)
-            _LOG.exception("the access log failed in %s (said once); requests are served without it", part)
+            with suppress(Exception):  # a log handler of the server's may raise as well
+                _LOG.exception("the access log failed in %s (said once); requests are served without it", part)
 
     # --- requests ---
 
@@ -215,7 +215,7 @@ class ProcessLog:
         status = CLIENT_LEFT if exchange.left else RAISED
         if response is not None:
             status = response.status
-            if response.answer is not None or response.size > MOST_UNREAD:
+            if not response.may_wait:
                 exchange.close()
             exchange.response = None  # nothing that is sent from now on is kept
         return Finished(

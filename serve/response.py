@@ -14,6 +14,10 @@ BUNDLE: Final = 128
 fetch it anew takes longer than to read."""
 SMALL: Final = 4096
 """A larger part is not kept, bytes."""
+MOST_UNREAD: Final = 32 << 10
+"""A response with more bytes unread at its end, or one of which some were read, is read where it ends."""
+
+_BYTES: Final = {bytes}
 
 
 class Response(msgspec.Struct, eq=False, gc=False):
@@ -54,18 +58,25 @@ class Response(msgspec.Struct, eq=False, gc=False):
     def close(self) -> Answer:
         """Read the rest, and want no more; what the response said. A second call only answers."""
         answer = self.answer or self._open()
-        reader, self.reader, self.is_wanted = self.reader, None, False
-        if reader is not None:
-            reader.close(self.bodies, self.moments)
-        self.bodies.clear()
-        self.moments.clear()
+        try:
+            if self.reader is not None:
+                self.reader.close(self.bodies, self.moments)
+        finally:
+            self.give_up()
         return answer
 
+    def give_up(self) -> None:
+        """Read nothing more, and keep nothing."""
+        self.reader, self.is_wanted = None, False
+        self.bodies.clear()
+        self.moments.clear()
+
     @property
-    def size(self) -> int:
-        """Bytes that were not read yet."""
-        bodies = self.bodies
-        return len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
+    def may_wait(self) -> bool:
+        """Nothing was read yet, and what there is to read is little and cannot change."""
+        return (
+            self.answer is None and set(map(type, self.bodies)) <= _BYTES and sum(map(len, self.bodies)) <= MOST_UNREAD
+        )
 
     def _open(self) -> Answer:
         """Find out how to read it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from serve import process_log as process_log_module
 from serve.access_line import AccessLine, Line
 from serve.finished import Finished
 from serve.log_writer import MOST_UNMADE, LogWriter
-from serve.process_log import MOST_UNREAD
+from serve.response import BUNDLE, MOST_UNREAD
 from serve.timings import Timings, TimingsTable
 from tests.serve.doubles import Clock, Lines, answering, http_scope, process_log, serve_once, streaming
 from tests.serve.test_log_writer import eventually
@@ -105,6 +106,63 @@ def test_what_waits_does_not_show_keys_or_texts_to_those_who_print_it(tmp_path: 
     assert b"text-marker" in b"".join(finished.response.bodies if finished.response else [])
 
 
+def test_a_buffer_that_the_app_uses_again_is_read_before_it_has_it_back(tmp_path: Path) -> None:
+    late = Late()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        buffer = bytearray(ANSWER % b"Hi")
+        await answering(buffer)(scope, receive, send)  # type: ignore[arg-type]
+        buffer[:] = bytes(len(buffer))
+
+    serve_once(app, process_log(tmp_path, late))
+    assert late.make()[0]["response_id"] == "chatcmpl-1"
+
+
+def test_a_body_of_another_type_costs_no_line(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": 5})
+
+    assert serve_once(app, process_log(tmp_path, Lines())).line["status"] == 200
+
+
+TOOL = b'data: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","name":"f"}}\n\n'
+CHUNK = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
+
+
+def test_what_was_read_before_a_part_that_cannot_be_read_counts_once(tmp_path: Path) -> None:
+    odd: Any = memoryview(b"data: {}")
+    served = serve_once(streaming(TOOL, odd, *[CHUNK] * (2 * BUNDLE)), process_log(tmp_path, Lines()))
+    assert served.line["tool_calls"] == 1
+
+
+def test_the_engines_words_are_taken_for_a_response_that_cannot_be_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, odd = TimingsTable(), memoryview(b"data: {}")
+    monkeypatch.setattr(process_log_module, "TIMINGS", table)
+    table.put("chatcmpl-1", Timings(preemptions=3))
+    line = serve_once(streaming(CHUNK, odd), process_log(tmp_path, Lines())).line  # type: ignore[arg-type]
+    assert (line["preemptions"], dict(table.waiting)) == (3, {})
+
+
+def test_headers_that_can_be_read_once_reach_the_app_and_the_line(tmp_path: Path) -> None:
+    scope = http_scope(headers={"user-agent": "curl"})
+    served = serve_once(
+        answering(ANSWER % b"Hi"), process_log(tmp_path, Lines()), scope | {"headers": iter(scope["headers"])}
+    )
+    assert served.scope["headers"][0] == (b"user-agent", b"curl")
+    assert served.line["user_agent"] == "curl"
+
+
+def test_a_log_made_before_a_fork_tells_the_process_in_which_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = process_log(tmp_path, Lines())
+    monkeypatch.setattr(os, "getpid", lambda: 4242)
+    assert serve_once(answering(ANSWER % b"Hi"), log).line["pid"] == 4242
+
+
 # --- the writer ---
 
 
@@ -143,6 +201,25 @@ def test_a_request_whose_line_cannot_be_made_is_counted_and_costs_no_other_line(
     writer.start()
     writer.close()
     assert (_ids(log), writer.lost) == (["1", "2"], 1)
+
+
+class _RaisingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("a handler of the server's own")
+
+
+def test_a_log_handler_that_raises_does_not_end_the_log(tmp_path: Path) -> None:
+    log, logger, handler = tmp_path / "access.jsonl", logging.getLogger("logproc.serve"), _RaisingHandler()
+    writer = LogWriter(str(log))
+    logger.addHandler(handler)
+    try:
+        writer.start()
+        writer.put(_finished(-1, []))
+        writer.put(_finished(1, []))
+        writer.close()
+    finally:
+        logger.removeHandler(handler)
+    assert (_ids(log), writer.lost) == (["1"], 1)
 
 
 def test_a_writer_that_is_behind_keeps_lines_in_place_of_responses(tmp_path: Path) -> None:
