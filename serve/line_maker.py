@@ -1,4 +1,4 @@
-"""Makes access lines of finished requests. All of it runs in the writer's thread."""
+"""Makes access lines of finished requests: in the writer's thread, or in the event loop when that one is behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LineMaker:
     """
 
     def __init__(self, process: Process, complain: Callable[[str], None]) -> None:
-        self._process = process
+        self.process = process
         self._complain = complain
 
     def line(self, finished: Finished) -> AccessLine:
@@ -40,7 +40,7 @@ class LineMaker:
                 self._complain("a response")
                 answer = response.answer
         try:
-            return access_line(time, line_id, finished, answer or Answer(), self._process)
+            return access_line(time, line_id, finished, answer or Answer(), self.process)
         except Exception:
             self._complain("the line of a request")
             return required_fields(time, line_id, finished)

@@ -104,15 +104,14 @@ class ProcessLog:
             keys = ApiKeys(identity.load_hash_key(self.settings.hash_key_file))
         except (OSError, ValueError) as error:
             _LOG.warning("no api_key_id in the access log: %s", error)
-        self._lines = self._line_maker(keys)
+        self._lines = self._line_maker(keys)  # anew: made before a fork, the log begins behind it
         try:
             self._start_heartbeat()
         except Exception:
             self.complain("heartbeat")
 
     def _line_maker(self, keys: ApiKeys) -> LineMaker:
-        self._host, self._pid = socket.gethostname(), os.getpid()  # made before a fork, the log begins behind it
-        return LineMaker(Process(self.settings, self._host, self._pid, keys), self.complain)
+        return LineMaker(Process(self.settings, socket.gethostname(), os.getpid(), keys), self.complain)
 
     def _make_writer(self) -> Writer:
         from serve.log_writer import LogWriter
@@ -251,7 +250,8 @@ class ProcessLog:
     # --- server lines ---
 
     def _base(self) -> dict[str, object]:
-        return {"host": self._host, "pid": self._pid, "service": self.settings.service}
+        process = self._lines.process
+        return {"host": process.host, "pid": process.pid, "service": self.settings.service}
 
     def _put_server_line(self, event: str, **fields: object) -> None:
         try:
